@@ -1,0 +1,1 @@
+//! e4-check: under construction.

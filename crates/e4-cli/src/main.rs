@@ -1,0 +1,2 @@
+//! The `e4` command.
+fn main() {}

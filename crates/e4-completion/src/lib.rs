@@ -1,0 +1,1 @@
+//! e4-completion: under construction.

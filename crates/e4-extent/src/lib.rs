@@ -1,0 +1,1 @@
+//! e4-extent: under construction.

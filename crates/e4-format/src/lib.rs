@@ -1,0 +1,1 @@
+//! e4-format: under construction.

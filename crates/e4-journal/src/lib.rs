@@ -1,0 +1,1 @@
+//! e4-journal: under construction.

@@ -1,0 +1,1 @@
+//! e4-mkfs: under construction.

@@ -1,0 +1,1 @@
+//! e4-sync: under construction.
