@@ -105,7 +105,7 @@ impl std::fmt::Debug for Rank {
 /// A lock's place, stored in the lock. Occupies nothing in release builds.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    #[cfg(debug_assertions)]
+    #[cfg(all(debug_assertions, not(loom)))]
     rank: Rank,
 }
 
@@ -113,7 +113,7 @@ impl Place {
     #[allow(unused_variables, reason = "stored in debug builds only")]
     pub(crate) const fn new(rank: Rank) -> Place {
         Place {
-            #[cfg(debug_assertions)]
+            #[cfg(all(debug_assertions, not(loom)))]
             rank,
         }
     }
