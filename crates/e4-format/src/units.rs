@@ -174,7 +174,9 @@ impl BlockSize {
             return None;
         }
         #[allow(clippy::cast_possible_truncation)] // 10..=16
-        Some(Self { log2: bytes.trailing_zeros() as u8 })
+        Some(Self {
+            log2: bytes.trailing_zeros() as u8,
+        })
     }
 
     /// Bytes per block.
@@ -185,6 +187,7 @@ impl BlockSize {
 
     /// Bytes per block as a `usize`, for slicing.
     #[must_use]
+    #[allow(clippy::len_without_is_empty)] // a block is never empty
     pub const fn len(self) -> usize {
         1 << self.log2
     }
