@@ -12,17 +12,48 @@
 //! the kernel writing into freed memory. Completions are plain values; the device calls nobody back.
 //! Synchronous calls exist beside the queues for metadata and the journal.
 
+//!
+//! Map of the crate: [`AlignedBuf`] over `pool` (memory); `store` (what a backend must be able to do
+//! synchronously) and `queue` (finished requests waiting to be polled), from which `inline` and
+//! `threads` make whole devices; `memory` and `file` are the two stores; `uring` drives the file's
+//! descriptor through the kernel's rings; `open` chooses among them and says why.
+
 mod buf;
 mod error;
+mod inline;
+mod memory;
+mod pool;
+mod queue;
+mod store;
+mod threads;
+
+#[cfg(target_os = "linux")]
+mod file;
+#[cfg(target_os = "linux")]
+mod open;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use buf::{AlignedBuf, IoSlice};
 pub use error::DeviceError;
+pub use memory::MemoryDevice;
+#[cfg(target_os = "linux")]
+pub use open::{BackendChoice, DirectChoice, OpenOptions, create, open};
+pub use queue::CompletionQueue;
 
 use core::time::Duration;
 
 /// Names a submission/completion queue of a device; every index below [`DeviceInfo::queues`] exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct QueueId(pub usize);
+
+impl QueueId {
+    /// The queue this thread should use so that threads spread over the queues of a device.
+    #[must_use]
+    pub fn for_this_thread(info: &DeviceInfo) -> Self {
+        Self(pool::thread_index() % info.queues.max(1))
+    }
+}
 
 /// Chosen by the submitter, returned with the completion, opaque to the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -86,7 +117,8 @@ pub struct Completion {
 pub enum Wait {
     /// Return at once.
     No,
-    /// Wait until at least one completion arrives, or return at once if nothing is in flight on the queue.
+    /// Wait until at least one completion arrives, or return if nothing is in flight on the queue
+    /// (any more: another poller may have taken the last completion).
     One,
     /// As `One`, but at most this long.
     For(Duration),
@@ -97,6 +129,8 @@ pub enum Wait {
 pub enum Backend {
     /// Host memory.
     Memory,
+    /// A file whose transfers happen inside `submit`: for files in RAM, where there is nothing to wait for.
+    Inline,
     /// A thread pool issuing positioned reads and writes.
     Threads,
     /// Linux io_uring.
@@ -110,7 +144,8 @@ pub enum Backend {
 pub struct DeviceInfo {
     /// Size in bytes.
     pub size: u64,
-    /// Offsets, lengths and buffers of queued requests must be multiples of this (512 or 4096, 1 for memory).
+    /// Offsets, lengths and buffer starts of queued requests must be multiples of this: 512 or 4096 for
+    /// direct I/O, 1 otherwise.
     pub alignment: u32,
     /// True if the host's page cache is bypassed.
     pub direct: bool,
@@ -142,12 +177,16 @@ pub trait Device: Send + Sync + 'static {
     ///
     /// # Errors
     /// Past the end, read-only, or the host's error.
+    ///
+    /// On a direct device a range that is not a multiple of its alignment is read, changed and written
+    /// back; such calls exclude each other, but not a queued write into the same aligned unit.
     fn write_at(&self, at: u64, data: &[u8]) -> Result<(), DeviceError>;
 
     /// Makes every completed write durable.
     ///
     /// # Errors
-    /// The host's error; the caller must latch it, see the module documentation.
+    /// The host's error; the caller must latch it, see the module documentation. File devices
+    /// latch it as well: after a failure every later flush fails with the same error.
     fn flush(&self) -> Result<(), DeviceError>;
 
     /// Tells the device that a byte range is no longer needed. A hint: success may mean nothing happened.
@@ -159,9 +198,36 @@ pub trait Device: Send + Sync + 'static {
     /// Starts every request in `requests` and empties it. Blocks only while the queue is full.
     /// A request that cannot be started is completed with an error through [`Device::poll`]:
     /// a caller hears about each request exactly once and in one place.
+    ///
+    /// # Panics
+    /// If the queue does not exist, or a shared slice lies outside its buffer.
     fn submit(&self, queue: QueueId, requests: &mut Vec<Request>);
 
     /// Moves finished requests into `out` and returns how many. Several threads may poll one queue;
     /// each completion is handed to exactly one of them.
     fn poll(&self, queue: QueueId, out: &mut Vec<Completion>, wait: Wait) -> usize;
+}
+
+impl<D: Device + ?Sized> Device for e4_sync::Arc<D> {
+    fn info(&self) -> &DeviceInfo {
+        (**self).info()
+    }
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        (**self).read_at(at, buf)
+    }
+    fn write_at(&self, at: u64, data: &[u8]) -> Result<(), DeviceError> {
+        (**self).write_at(at, data)
+    }
+    fn flush(&self) -> Result<(), DeviceError> {
+        (**self).flush()
+    }
+    fn discard(&self, at: u64, len: u64) -> Result<(), DeviceError> {
+        (**self).discard(at, len)
+    }
+    fn submit(&self, queue: QueueId, requests: &mut Vec<Request>) {
+        (**self).submit(queue, requests);
+    }
+    fn poll(&self, queue: QueueId, out: &mut Vec<Completion>, wait: Wait) -> usize {
+        (**self).poll(queue, out, wait)
+    }
 }
