@@ -23,6 +23,12 @@
 //!   coercion and no once cell. A reference count is therefore not explored by loom.
 //! - Timed waits never fire under loom and shuttle: a protocol must not need its time-outs.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this crate is the one place that may name them"
+)]
+
 pub mod rank;
 
 mod condvar;

@@ -3,8 +3,8 @@
 //! Acquire only upwards. Outermost first:
 //!
 //! ```text
-//!  filesystem gate 10 . rename 20 . inode namespace 30 . inode I/O 40 . byte range 50 .
-//!  dirty data 60 . TRANSACTION HANDLE 70 . extent tree and on-disk size 80 . extent status 85 .
+//!  filesystem gate 10 . rename 20 . inode namespace 30 . inode table 35 . inode I/O 40 .
+//!  orphan turn 45 . byte range 50 . dirty data 60 . TRANSACTION HANDLE 70 . extent tree and on-disk size 80 . extent status 85 .
 //!  block group 90 . orphan list 95 . journal state/lists 100/105 . metadata shard/buffer 110/115 .
 //!  engine inode/ready list 120/125 . device ring 130 . leaf 200
 //! ```
@@ -50,8 +50,12 @@ ranks! {
     RENAME = 20, "rename";
     /// Directory contents and link counts of one inode.
     INODE_NAMESPACE = 30, "inode namespace";
+    /// The table of loaded inodes, held while one is loaded.
+    INODE_TABLE = 35, "inode table";
     /// The inode I/O lock (size, truncate).
     INODE_IO = 40, "inode I/O";
+    /// The turn to put an inode on the orphan list (images without an orphan file).
+    ORPHAN_TURN = 45, "orphan turn";
     /// Byte-range locks of one inode.
     BYTE_RANGE = 50, "byte range";
     /// Dirty data of one inode.
