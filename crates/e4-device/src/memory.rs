@@ -12,7 +12,8 @@ use crate::{Backend, Completion, Device, DeviceError, DeviceInfo, QueueId, Reque
 use e4_sync::{Mutex, Rank};
 use hashbrown::HashMap;
 
-const CHUNK: u64 = 64 << 10;
+/// Large enough that the allocator maps zeroed pages on demand instead of clearing the chunk, bytes.
+const CHUNK: u64 = 1 << 20;
 const SHARDS: usize = 64;
 
 /// A block device in host memory. Never-written bytes read as zeros; flush does nothing.
@@ -128,7 +129,7 @@ impl Store for Memory {
     fn discard(&self, at: u64, len: u64) -> Result<(), DeviceError> {
         // Whole chunks are given back, edges are cleared; holes stay holes.
         let end = at + len;
-        if len > 64 * SHARDS as u64 * CHUNK {
+        if len > 4 * SHARDS as u64 * CHUNK {
             // Walk the chunks that exist, not the range: 16 TiB must not take 2^28 steps.
             for shard in &self.shards {
                 shard.lock().retain(|&chunk, bytes| {
