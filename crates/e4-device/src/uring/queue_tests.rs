@@ -158,3 +158,62 @@ fn a_failed_flush_is_latched() {
     assert_eq!(collect(&queue, &store, 1)[0].result.as_ref(), Err(&first));
     assert_eq!(store.checked_flush(), Err(first));
 }
+
+/// Puts this thread in the place of a leader that has let go of the state and not yet gone to sleep, lets
+/// `meanwhile` happen, and then sleeps: it must be woken.
+fn leader_is_woken(wish: Wish, before: usize, meanwhile: impl Fn(&Queue, &FileStore)) {
+    let Some((store, queue)) = setup() else {
+        return;
+    };
+    let requests = (0..before).map(|n| write(n as u64, 0, AlignedBuf::zeroed(4096)));
+    queue.submit(&store, &mut requests.collect());
+    queue.state.lock().leader = Some(wish);
+    meanwhile(&queue, &store);
+    let begin = now();
+    queue.sleep(LONGEST_NAP);
+    assert!(begin.elapsed() < LONGEST_NAP / 2, "nobody woke the leader");
+    queue.state.lock().leader = None;
+    assert!(queue.state.lock().fulfils(wish));
+}
+
+#[test]
+fn a_leader_is_woken_when_others_took_everything() {
+    leader_is_woken(Wish::Completion, 2, |queue, store| {
+        let mut out = Vec::new();
+        while out.len() < 2 {
+            queue.poll(store, &mut out, Wait::No);
+        }
+    });
+}
+
+#[test]
+fn a_leader_is_woken_when_others_made_room() {
+    leader_is_woken(Wish::Room, CAPACITY, |queue, store| {
+        let mut out = Vec::new();
+        while out.len() < CAPACITY {
+            queue.poll(store, &mut out, Wait::No);
+        }
+    });
+}
+
+#[test]
+fn a_leader_is_woken_by_a_request_that_fails_at_once() {
+    leader_is_woken(Wish::Completion, 0, |queue, store| {
+        let outside = write(0, 1 << 40, AlignedBuf::zeroed(4096));
+        queue.submit(store, &mut vec![outside]);
+    });
+}
+
+/// The no-op may be collected by somebody else before the leader sleeps: then another one is sent.
+#[test]
+fn a_leader_is_woken_even_if_the_wake_up_is_stolen() {
+    leader_is_woken(Wish::Completion, 1, |queue, store| {
+        let mut out = Vec::new();
+        while out.is_empty() {
+            queue.poll(store, &mut out, Wait::No);
+        }
+        for _ in 0..10 {
+            assert_eq!(queue.poll(store, &mut out, Wait::No), 0);
+        }
+    });
+}
