@@ -3,7 +3,7 @@
 //! Architecture invariant: no I/O, no allocation, no `unsafe`; endianness lives here and nowhere else.
 //! Sizes and offsets of the raw structures are asserted at compile time. Checksums are verified on
 //! decode and stamped on encode; arbitrary bytes give errors, never panics.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 
 pub mod bitmap;
 pub mod csum;

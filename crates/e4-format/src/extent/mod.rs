@@ -248,3 +248,79 @@ const fn capacity(len: usize) -> u16 {
         n as u16
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn extent(block: u32, len: u32, start: u64, state: ExtentState) -> Extent {
+        Extent {
+            block: FileBlock::new(block),
+            len,
+            start: FsBlock::new(start),
+            state,
+        }
+    }
+
+    #[test]
+    fn lengths_at_the_edge() {
+        use ExtentState::{Unwritten, Written};
+        for (len, state, raw) in [
+            (1, Written, 1),
+            (32768, Written, 0x8000),
+            (1, Unwritten, 0x8001),
+            (4, Unwritten, 0x8004),
+            (32767, Unwritten, 0xFFFF),
+        ] {
+            let e = extent(5, len, (1 << 48) - u64::from(len), state);
+            let stored = e.to_raw().unwrap();
+            assert_eq!(stored.ee_len.get(), raw);
+            assert_eq!(Extent::from_raw(&stored), e);
+        }
+        for (len, state) in [
+            (0, Written),
+            (32769, Written),
+            (0, Unwritten),
+            (32768, Unwritten),
+        ] {
+            assert!(
+                extent(5, len, 9, state).to_raw().is_none(),
+                "{len} {state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ends_of_the_address_spaces() {
+        let written = ExtentState::Written;
+        assert!(extent(FileBlock::MAX.get(), 1, 9, written).is_encodable());
+        assert!(!extent(FileBlock::MAX.get(), 2, 9, written).is_encodable());
+        assert!(!extent(u32::MAX, 1, 9, written).is_encodable());
+        assert!(!extent(0, 2, (1 << 48) - 1, written).is_encodable());
+        assert!(!extent(0, 2, u64::MAX, written).is_encodable());
+    }
+
+    #[test]
+    fn merging_needs_everything_to_fit() {
+        use ExtentState::{Unwritten, Written};
+        let first = extent(10, 20, 100, Written);
+        assert!(first.can_merge(&extent(30, 5, 120, Written)));
+        assert!(first.can_merge(&extent(30, 32748, 120, Written)));
+        assert!(!first.can_merge(&extent(30, 32749, 120, Written)));
+        assert!(!first.can_merge(&extent(30, 5, 120, Unwritten)));
+        assert!(!first.can_merge(&extent(31, 5, 120, Written)));
+        assert!(!first.can_merge(&extent(30, 5, 121, Written)));
+        let first = extent(10, 20, 100, Unwritten);
+        assert!(first.can_merge(&extent(30, 32747, 120, Unwritten)));
+        assert!(!first.can_merge(&extent(30, 32748, 120, Unwritten)));
+    }
+
+    #[test]
+    fn capacities() {
+        use crate::units::BlockSize;
+        for (bs, entries) in [(1024, 84), (2048, 169), (4096, 340), (65536, 5460)] {
+            assert_eq!(capacity_block(BlockSize::from_bytes(bs).unwrap()), entries);
+        }
+        assert_eq!(capacity(60), capacity_root());
+    }
+}

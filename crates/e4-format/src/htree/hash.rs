@@ -192,3 +192,97 @@ fn tea_step(a: u32, b: u32, key: &[u32; 4]) -> (u32, u32) {
     }
     (a.wrapping_add(x), b.wrapping_add(y))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: &[u8] = b"a-rather-longer-name-that-needs-more-than-32-bytes-to-store";
+    const HIGH: &[u8] = b"\xc3\xa9t\xc3\xa9\xff";
+
+    /// debugfs 1.47.0: `debugfs -R 'dx_hash -h N NAME'` with N 0 to 5 (3 to 5 are the unsigned ones).
+    #[rustfmt::skip]
+    const WITHOUT_SEED: [(u8, &[u8], u32, u32); 18] = [
+        (0, b"a", 0xe74b_53e2, 0), (0, LONG, 0xd5e2_25c2, 0), (0, HIGH, 0xbaf9_a34e, 0),
+        (1, b"a", 0xd5fa_7d7a, 0xacb4_8187), (1, LONG, 0x00ca_bae4, 0x5ab8_ff6a),
+        (1, HIGH, 0x74b5_2c04, 0x7ffe_1ef7),
+        (2, b"a", 0x6d0e_a4c0, 0xc189_22df), (2, LONG, 0xd623_9824, 0xf94a_c86a),
+        (2, HIGH, 0x02f1_8ca8, 0xd447_9ddf),
+        (3, b"a", 0xe74b_53e2, 0), (3, LONG, 0xd5e2_25c2, 0), (3, HIGH, 0x92cc_cd7a, 0),
+        (4, b"a", 0xd5fa_7d7a, 0xacb4_8187), (4, LONG, 0x00ca_bae4, 0x5ab8_ff6a),
+        (4, HIGH, 0x0d5c_a812, 0xb9dc_4a1a),
+        (5, b"a", 0x6d0e_a4c0, 0xc189_22df), (5, LONG, 0xd623_9824, 0xf94a_c86a),
+        (5, HIGH, 0xec52_26fa, 0x0cfd_74d7),
+    ];
+
+    /// The same with `-s 01234567-89ab-cdef-0123-456789abcdef`.
+    #[rustfmt::skip]
+    const WITH_SEED: [(u8, &[u8], u32, u32); 6] = [
+        (1, b"a", 0x35dc_0cc4, 0x3f1d_acef), (1, LONG, 0x1c29_a772, 0x51d4_3a80),
+        (1, HIGH, 0x0c19_3e32, 0x7d7d_91a2),
+        (4, b"a", 0x35dc_0cc4, 0x3f1d_acef), (4, LONG, 0x1c29_a772, 0x51d4_3a80),
+        (4, HIGH, 0xff10_8726, 0x2fbc_e7c5),
+    ];
+
+    fn version(n: u8) -> HashVersion {
+        HashVersion {
+            algorithm: HashAlgorithm::from_raw(n % 3).unwrap(),
+            unsigned: n >= 3,
+        }
+    }
+
+    #[test]
+    fn vectors_of_debugfs() {
+        for (n, name, major, minor) in WITHOUT_SEED {
+            assert_eq!(
+                version(n).hash(name, [0; 4]),
+                NameHash { major, minor },
+                "{n} {name:?}"
+            );
+        }
+        // The UUID's bytes are little-endian words.
+        let seed = [0x6745_2301, 0xefcd_ab89, 0x6745_2301, 0xefcd_ab89];
+        for (n, name, major, minor) in WITH_SEED {
+            assert_eq!(
+                version(n).hash(name, seed),
+                NameHash { major, minor },
+                "{n} {name:?}"
+            );
+        }
+        // `-s 11111111-2222-3333-4444-555555555555`: that seed begins like the default, and TEA uses
+        // no more of it.
+        let seed = [0x1111_1111, 0x3333_2222, 0x5555_4444, 0x5555_5555];
+        let hash = |n| version(n).hash(b"a", seed);
+        assert_eq!(
+            hash(0),
+            NameHash {
+                major: 0xe74b_53e2,
+                minor: 0
+            }
+        );
+        assert_eq!(
+            hash(1),
+            NameHash {
+                major: 0x61ab_28ce,
+                minor: 0x4ffe_6d79
+            }
+        );
+        assert_eq!(
+            hash(2),
+            NameHash {
+                major: 0xc60e_f7d0,
+                minor: 0xf826_1194
+            }
+        );
+    }
+
+    #[test]
+    fn any_length_any_version() {
+        let name: Vec<u8> = (0..=255).collect();
+        for n in 0..6 {
+            for len in 0..=255 {
+                assert_eq!(version(n).hash(&name[..len], [1, 2, 3, 4]).major & 1, 0);
+            }
+        }
+    }
+}

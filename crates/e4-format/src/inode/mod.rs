@@ -50,7 +50,7 @@ pub struct Inode {
     pub links_count: u16,
     /// Space used, in 512-byte sectors.
     pub sectors: u64,
-    /// Flags. [`InodeFlags::HUGE_FILE`] is set and cleared by `encode`.
+    /// Flags. Without [`InodeFlags::HUGE_FILE`], which only says how `sectors` is stored.
     pub flags: InodeFlags,
     /// `i_block`: the root of the extent tree, a block map, a short symlink or a device number.
     pub i_block: [u8; 60],
@@ -141,6 +141,8 @@ impl Inode {
         } else {
             0
         };
+        let mut domain_flags = flags;
+        domain_flags.remove(InodeFlags::HUGE_FILE);
         let acl = acl_hi << 32 | u64::from(raw.i_file_acl_lo.get());
         Ok(Self {
             mode,
@@ -154,7 +156,7 @@ impl Inode {
             dtime: raw.i_dtime.get(),
             links_count: raw.i_links_count.get(),
             sectors: sectors_of(raw, flags, sb),
-            flags,
+            flags: domain_flags,
             i_block: raw.i_block,
             generation: raw.i_generation.get(),
             file_acl: (acl != 0).then(|| FsBlock::new(acl)),
@@ -165,7 +167,8 @@ impl Inode {
     }
 
     /// Writes the inode and its checksum over `bytes`, which holds the whole on-disk inode (its old
-    /// contents, or zeros). Times and sizes the format cannot express are errors, never truncated.
+    /// contents, or zeros). Times beyond what the inode has room for become the nearest one it can
+    /// hold; sizes without an encoding are errors.
     ///
     /// # Errors
     /// `bytes` is too short, `extra_isize` does not fit, or a value has no encoding in this image.
@@ -227,9 +230,11 @@ impl Inode {
         raw.l_i_gid_high.set(hi);
         raw.i_size_lo.set(low32(self.size));
         raw.i_size_high.set(low32(self.size >> 32));
-        raw.i_atime.set(self.atime.encode().0);
-        raw.i_ctime.set(self.ctime.encode().0);
-        raw.i_mtime.set(self.mtime.encode().0);
+        // A time whose extra word has no room must not wrap into another century.
+        let seconds = |t: Timestamp, end| t.clamp_storable(fits(self.extra_isize, end)).encode().0;
+        raw.i_ctime.set(seconds(self.ctime, 0x88));
+        raw.i_mtime.set(seconds(self.mtime, 0x8C));
+        raw.i_atime.set(seconds(self.atime, 0x90));
         raw.i_dtime.set(self.dtime);
         raw.i_links_count.set(self.links_count);
         raw.i_block = self.i_block;

@@ -313,13 +313,23 @@ impl JournalSuperblock {
         })
     }
 
-    /// Sets the incompatible features, such as `revoke` when the first revoke block is written.
+    /// Sets the incompatible features, such as `revoke` when the first revoke block is written. The type
+    /// of the checksums follows; checksums v2 and v3 replace those of v1.
     ///
     /// # Errors
     /// The new set is not valid; the old one stays.
     pub fn set_incompat(&mut self, features: JournalIncompat) -> Result<(), FormatError> {
         let mut raw = self.raw.clone();
         raw.s_feature_incompat.set(features.bits());
+        let csum = JournalIncompat::CSUM_V2.union(JournalIncompat::CSUM_V3);
+        if features.difference(csum) == features {
+            raw.s_checksum_type = 0;
+        } else {
+            raw.s_checksum_type = CHECKSUM_CRC32C;
+            let compat = JournalCompat(raw.s_feature_compat.get());
+            raw.s_feature_compat
+                .set(compat.difference(JournalCompat::CHECKSUM).0);
+        }
         *self = Self::from_raw(raw, self.format.block_size)?;
         Ok(())
     }

@@ -169,7 +169,8 @@ fn check_tables(sb: &Superblock) -> Result<(), FormatError> {
         return Err(FormatError::ReservedGdtBlocks { found: reserved });
     }
     let gdt = u64::from(sb.gdt_blocks());
-    if gdt >= u64::from(sb.blocks_per_group()) || gdt + 1 > sb.blocks_count {
+    let end = u64::from(sb.first_data_block()) + 1 + gdt;
+    if gdt >= u64::from(sb.blocks_per_group()) || end > sb.blocks_count {
         return Err(FormatError::GdtTooLarge { blocks: gdt });
     }
     if u64::from(sb.inode_table_blocks()) > sb.blocks_count {
@@ -289,7 +290,10 @@ impl Superblock {
         if n >= self.gdt_blocks() || !self.has_super_backup(group) {
             return None;
         }
-        self.group_first_block(group)?.checked_add(1 + u64::from(n))
+        let block = self
+            .group_first_block(group)?
+            .checked_add(1 + u64::from(n))?;
+        (block.get() < self.blocks_count).then_some(block)
     }
 
     /// Block of the descriptor table that holds a group's descriptor, and the byte within it.
@@ -398,11 +402,12 @@ impl Superblock {
     }
 
     /// Blocks at the start of a group taken by superblock, descriptor table and its reserve; 0 without
-    /// a copy there.
+    /// a copy there. At most the blocks of the group.
     #[must_use]
     pub fn super_and_gdt_blocks(&self, group: GroupNo) -> u32 {
         if self.has_super_backup(group) {
-            1 + self.gdt_blocks() + self.reserved_gdt_blocks()
+            let blocks = 1 + self.gdt_blocks() + self.reserved_gdt_blocks();
+            blocks.min(self.blocks_in_group(group))
         } else {
             0
         }
