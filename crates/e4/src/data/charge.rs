@@ -1,0 +1,207 @@
+//! The charge for recording: published and in-flight ranges may never need more journal credits than
+//! every transaction sets aside, nor more tree nodes than there are free blocks (rule 2).
+//!
+//! Decisions: each inode is charged for more than it uses (slack), so that a submission usually costs
+//! one small critical section and no arithmetic on the shared pool. The charge of an inode falls only
+//! when it is recorded.
+//!
+//! Whoever cannot be charged makes everybody record (a commit) and tries again; if that does not
+//! help, the caller writes zeros instead of splitting (`zero_out`).
+
+use e4_extent::{ConvertCharge, Shape};
+use e4_sync::atomic::{AtomicU64, Ordering};
+use e4_sync::{Mutex, Rank};
+
+use crate::inode::InodeState;
+use crate::mount::Shared;
+
+/// Segments charged ahead of use.
+const SLACK: u32 = 64;
+/// Nodes the recording may load only to merge with.
+pub(crate) const EXTRAS: u32 = 8;
+/// Groups whose bitmap and descriptor a recording may touch beyond the charged nodes.
+const GROUPS: u32 = 4;
+
+/// Credits promised to recordings, of those each transaction sets aside.
+pub(crate) struct ChargePool {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl ChargePool {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { limit: u64::from(limit), used: AtomicU64::new(0) }
+    }
+
+    fn try_add(&self, n: u64) -> bool {
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
+                let sum = used.checked_add(n)?;
+                (sum <= self.limit).then_some(sum)
+            })
+            .is_ok()
+    }
+
+    fn release(&self, n: u64) {
+        let before = self.used.fetch_sub(n, Ordering::AcqRel);
+        debug_assert!(before >= n, "more credits released than charged (I-42)");
+    }
+
+    /// Credits charged now.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A tree's shape and its number of leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    pub(crate) shape: Shape,
+    pub(crate) leaves: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// Converting segments in flight.
+    in_flight: u32,
+    /// Segments published since the last complete recording: bounds the touched leaves.
+    segments: u32,
+    /// Separate runs (published or to come) and touched leaves that `credits` and `nodes` cover.
+    covered: Extent,
+    credits: u32,
+    nodes: u32,
+}
+
+/// What a recording would have to deal with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Extent {
+    runs: u32,
+    leaves: u32,
+}
+
+/// One inode's account.
+pub(crate) struct InodeCharge {
+    account: Mutex<Account>,
+}
+
+/// Why a charge was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// The transactions' set-aside credits are all promised.
+    Credits,
+    /// There are not enough free blocks for tree nodes.
+    Space,
+}
+
+impl InodeCharge {
+    pub(crate) fn new() -> Self {
+        Self { account: Mutex::new(Rank::LEAF, Account::default()) }
+    }
+
+    /// Charges `segments` converting segments that are about to be submitted. The tree lock is held;
+    /// `runs` are the published ones.
+    pub(crate) fn admit(
+        &self,
+        shared: &Shared,
+        tree: Tree,
+        runs: u32,
+        segments: u32,
+    ) -> Result<(), Refused> {
+        let mut account = self.account.lock();
+        let coming = account.in_flight.saturating_add(segments);
+        let runs = runs.saturating_add(coming);
+        let leaves = tree.leaves.min(account.segments.saturating_add(coming));
+        if runs > account.covered.runs || leaves > account.covered.leaves {
+            let ahead = Extent {
+                runs: runs.saturating_add(SLACK),
+                leaves: tree.leaves.min(leaves.saturating_add(SLACK)),
+            };
+            account.cover(shared, tree.shape, ahead)?;
+        }
+        account.in_flight += segments;
+        Ok(())
+    }
+
+    /// Segments were published.
+    pub(crate) fn published(&self, segments: u32) {
+        let mut account = self.account.lock();
+        account.in_flight = account.in_flight.saturating_sub(segments);
+        account.segments = account.segments.saturating_add(segments);
+    }
+
+    /// Segments will never be published: their write failed.
+    pub(crate) fn dropped(&self, segments: u32) {
+        let mut account = self.account.lock();
+        account.in_flight = account.in_flight.saturating_sub(segments);
+    }
+
+    /// Tree nodes were taken from the promise.
+    pub(crate) fn nodes_taken(&self, nodes: u32) {
+        let mut account = self.account.lock();
+        account.nodes = account.nodes.saturating_sub(nodes);
+    }
+
+    /// Nodes still promised.
+    pub(crate) fn nodes(&self) -> u32 {
+        self.account.lock().nodes
+    }
+
+    /// Everything published has been recorded or dropped, except `left` runs: lowers the charge to what
+    /// is still owed.
+    pub(crate) fn recorded(&self, shared: &Shared, tree: Tree, left: u32) {
+        let mut account = self.account.lock();
+        account.segments = left;
+        let runs = left.saturating_add(account.in_flight);
+        let owed = Extent { runs, leaves: tree.leaves.min(runs) };
+        let (credits, nodes) = if runs == 0 { (0, 0) } else { need(tree.shape, owed) };
+        let credits = account.credits.min(credits);
+        let nodes = account.nodes.min(nodes);
+        shared.charges.release(u64::from(account.credits - credits));
+        shared.alloc.release_promise(u64::from(account.nodes - nodes));
+        account.credits = credits;
+        account.nodes = nodes;
+        // The next admission computes the charge anew for the new shape.
+        account.covered = Extent::default();
+    }
+}
+
+impl Account {
+    /// Raises the charge so that it covers `wanted`.
+    fn cover(&mut self, shared: &Shared, shape: Shape, wanted: Extent) -> Result<(), Refused> {
+        let (credits, nodes) = need(shape, wanted);
+        let more = credits.saturating_sub(self.credits);
+        if !shared.charges.try_add(u64::from(more)) {
+            return Err(Refused::Credits);
+        }
+        let more_nodes = nodes.saturating_sub(self.nodes);
+        if !shared.alloc.promise(u64::from(more_nodes)) {
+            shared.charges.release(u64::from(more));
+            return Err(Refused::Space);
+        }
+        self.credits += more;
+        self.nodes += more_nodes;
+        self.covered = wanted;
+        Ok(())
+    }
+}
+
+/// Credits and nodes a recording of that extent may need.
+fn need(shape: Shape, what: Extent) -> (u32, u32) {
+    let charge = ConvertCharge {
+        shape,
+        leaves: what.leaves,
+        runs: what.runs,
+        in_flight: 0,
+        extras: EXTRAS,
+    };
+    let need = charge.credits();
+    // Freed nodes cost revoke records: one credit pays for a block full of them.
+    (need.blocks(GROUPS).saturating_add(need.freed / 64 + 1), need.allocated)
+}
+
+impl InodeState {
+    /// Runs published now.
+    pub(crate) fn published_runs(&self) -> u32 {
+        u32::try_from(self.overlay.runs()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,170 @@
+//! The record half of a conversion: published ranges go into the extent tree, inside a handle.
+//!
+//! Who records: every commit, all inodes (rule 1, commit-all); and operations that are about to change a
+//! file's map. Recording is sorted and merged: each touched leaf is rebuilt once, whatever the number
+//! of writes.
+//!
+//! Invariants: a bit of the overlay is cleared only after the tree says written, in the same section of
+//! the tree lock (rule 5). The on-disk size is raised in the handle that converts (rule 6, I-9).
+
+use e4_completion::{Parity, Planes};
+use e4_extent::{ConvertOptions, ConvertRange, FileRange, TreeError};
+use e4_format::FileBlock;
+use e4_journal::{CommitHooks, Handle, JournalError};
+use e4_sync::atomic::Ordering;
+use e4_sync::{Arc, OnceLock, Weak};
+
+use super::charge::EXTRAS;
+use crate::alloc::Account;
+use crate::error::Result;
+use crate::extent::{TreeEdit, TreeView, tree, tree_error};
+use crate::inode::{Inode, InodeState};
+use crate::mount::Shared;
+
+impl Shared {
+    /// Puts an inode on the list of those with something to record. Called inside the publish epoch.
+    pub(crate) fn list_unrecorded(&self, inode: &Inode) {
+        if !inode.data().listed.swap(true, Ordering::AcqRel) {
+            self.unrecorded.lock().push(Arc::clone(inode));
+        }
+    }
+
+    /// Records everything published before the call. Runs in the closing transaction.
+    fn record_all(&self, handle: &mut Handle) -> Result<()> {
+        let parity = self.epoch.flip_and_wait();
+        let inodes = std::mem::take(&mut *self.unrecorded.lock());
+        for inode in inodes {
+            let state = inode.data();
+            // Before looking: whoever publishes from here on lists the inode again.
+            state.listed.store(false, Ordering::Release);
+            state.record(handle, Planes::One(parity), &[parity])?;
+            if state.has_unrecorded() {
+                self.list_unrecorded(&inode);
+            }
+        }
+        self.stats.records.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl InodeState {
+    /// Records the published ranges of `planes`.
+    fn record(&self, handle: &mut Handle, planes: Planes, parities: &[Parity]) -> Result<()> {
+        let mut core = self.core.write();
+        let ranges: Vec<ConvertRange> = self
+            .overlay
+            .collect(planes, 0..u32::MAX)
+            .into_iter()
+            .map(|r| {
+                ConvertRange::unchecked(FileRange::new(
+                    FileBlock::new(r.start),
+                    FileBlock::new(r.end),
+                ))
+            })
+            .collect();
+        let end = parities
+            .iter()
+            .map(|p| self.pending_end[usize::from(*p == Parity::Odd)].swap(0, Ordering::AcqRel))
+            .max()
+            .unwrap_or(0);
+        if ranges.is_empty() && end == 0 {
+            return Ok(());
+        }
+        if !ranges.is_empty() {
+            self.convert(&mut core, handle, &ranges)?;
+        }
+        core.disk.size = core.disk.size.max(end.min(self.size()));
+        let now = self.shared.now();
+        core.disk.mtime = now;
+        core.disk.ctime = now;
+        self.shared.store_core(handle, self, &core, true)?;
+        for range in &ranges {
+            self.overlay.clear(range.blocks.start.get()..range.blocks.end.get());
+        }
+        let tree = tree(self, &core)?;
+        self.charge.recorded(&self.shared, tree, self.published_runs());
+        self.shared
+            .stats
+            .recorded_ranges
+            .fetch_add(ranges.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn convert(
+        &self,
+        core: &mut crate::inode::Core,
+        handle: &mut Handle,
+        ranges: &[ConvertRange],
+    ) -> Result<()> {
+        let options = ConvertOptions { extras: EXTRAS, ..ConvertOptions::default() };
+        let planned = e4_extent::plan_convert(&TreeView::new(self, core), ranges, options)
+            .map_err(|e| tree_error(self, e))?;
+        let mut plan = planned.plan;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        // The promise covers what the charge foresaw. If it does not cover the plan (a bug), ordinary space does;
+        // and if there is none of that, the plan that needs no node.
+        let account = if plan.new_nodes() <= self.charge.nodes() {
+            Account::Promised
+        } else {
+            tracing::warn!(ino = %self.ino, nodes = plan.new_nodes(), "conversion exceeds its promise");
+            Account::Free
+        };
+        for attempt in 0..2 {
+            let mut edit = TreeEdit::new(self, core, handle, account);
+            let applied = plan.apply(&mut edit);
+            let taken = edit.finish()?;
+            self.charge.nodes_taken(taken);
+            match applied {
+                Ok(()) => break,
+                Err(TreeError::NoNode { .. }) if attempt == 0 => {
+                    let tight =
+                        e4_extent::plan_convert_tight(&TreeView::new(self, core), ranges, options);
+                    plan = tight.map_err(|e| tree_error(self, e))?.plan;
+                }
+                Err(other) => return Err(tree_error(self, other)),
+            }
+        }
+        self.leaves.store(0, Ordering::Relaxed);
+        self.shared.stats.tree_rebuilds.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The journal's hooks: set once the filesystem exists.
+pub(crate) struct Hooks {
+    pub(crate) shared: OnceLock<Weak<Shared>>,
+}
+
+impl Hooks {
+    fn get(&self) -> Option<Arc<Shared>> {
+        self.shared.get().and_then(Weak::upgrade)
+    }
+}
+
+impl CommitHooks for Hooks {
+    fn record(&self, handle: &mut Handle) -> Result<(), JournalError> {
+        match self.get() {
+            Some(shared) => shared.record_all(handle).map_err(JournalError::filesystem),
+            None => Ok(()),
+        }
+    }
+
+    fn has_unrecorded(&self) -> bool {
+        self.get().is_some_and(|shared| !shared.unrecorded.lock().is_empty())
+    }
+
+    fn committed(&self, tid: e4_format::Tid) {
+        if let Some(shared) = self.get() {
+            shared.alloc.committed(tid);
+            shared.stats.commits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn aborted(&self, cause: &JournalError) {
+        if let Some(shared) = self.get() {
+            shared.engine.abort(cause.clone().into());
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Durability: fsync, fdatasync, O_DSYNC, sync.
+
+use crate::error::Result;
+use crate::inode::Inode;
+use crate::mount::Shared;
+
+/// What must be durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    /// The data and whatever is needed to read it back (fdatasync, `O_DSYNC`).
+    Data,
+    /// Everything about the inode (fsync).
+    All,
+}
+
+impl Shared {
+    /// Makes everything acknowledged on the inode before the call durable.
+    ///
+    /// The order of the questions matters: a recording notes its transaction with the inode before it clears the
+    /// overlay, so whoever finds nothing unrecorded finds the transaction (rule 7: recorded is not committed).
+    pub(crate) fn make_durable(&self, inode: &Inode, what: What) -> Result<()> {
+        let state = inode.data();
+        if state.has_unrecorded() {
+            self.meta.commit_all()?;
+        } else {
+            self.meta.sync(state.tid_to_sync(what == What::Data))?;
+        }
+        Ok(())
+    }
+
+    /// fsync and fdatasync: completed I/O is converted first, whoever drained it (I-13, I-24); then it is made
+    /// durable; then the observer hears what went wrong.
+    pub(crate) fn fsync(
+        &self,
+        inode: &Inode,
+        observer: &e4_completion::Observer<super::converter::Conv>,
+        what: What,
+    ) -> Result<()> {
+        self.drive();
+        let converted = self.engine.barrier(inode, observer);
+        let durable = self.make_durable(inode, what);
+        converted.and(durable)
+    }
+}

@@ -1,0 +1,211 @@
+//! Truncate, and the deletion of a file's contents.
+//!
+//! Order (I-14, I-16): shut out new overlapping I/O and wait for what is submitted (the drain, which also
+//! flushes what is completed and hands over its errors); publish the new size; free blocks, from the end,
+//! in as many transactions as it takes, with the inode noted as orphan so that a crash in the middle is
+//! finished at the next mount. Published ranges of blocks that go are dropped in the same section of the tree
+//! lock that unmaps them (rule 5).
+
+use e4_extent::{FileRange, RemoveLimits, credits_for_remove};
+use e4_format::{ByteOffset, FileBlock, InodeNo};
+use e4_journal::Handle;
+use e4_sync::MutexGuard;
+use e4_sync::atomic::Ordering;
+
+use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
+use crate::error::Result;
+use crate::extent::{TreeEdit, TreeView, shape, tree_error};
+use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState, Place};
+use crate::mount::Shared;
+
+/// What becomes of the inode when its blocks are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// It stays.
+    Keep,
+    /// It is freed: nobody links to it.
+    Delete,
+}
+
+/// Leaves and extents removed per handle.
+const LEAVES: u32 = 4;
+const EXTENTS: u32 = 64;
+const EXTRAS: u32 = 4;
+
+impl Shared {
+    /// Sets the size of a file whose I/O from the smaller of the two sizes on has been drained and is held off.
+    pub(crate) fn set_length(&self, inode: &Inode, bytes: u64) -> Result<()> {
+        let state = inode.data();
+        let old = state.size();
+        self.zero_tail(inode, bytes.min(old))?;
+        if bytes > old {
+            let mut handle = self.meta.start(CREDITS_PER_STORE)?;
+            let mut core = state.core.write();
+            let now = self.now();
+            core.disk.size = bytes;
+            core.disk.mtime = now;
+            core.disk.ctime = now;
+            state.set_size(bytes);
+            return self.store_core(&mut handle, state, &core, true);
+        }
+        self.shrink(inode, bytes, None, End::Keep)
+    }
+
+    /// Zeroes the part of the last block behind `bytes`, if that block is written: it must not come back when
+    /// the file grows.
+    fn zero_tail(&self, inode: &Inode, bytes: u64) -> Result<()> {
+        let bs = self.sb.block_size();
+        let within = bs.within(ByteOffset::new(bytes)) as usize;
+        if within == 0 {
+            return Ok(());
+        }
+        let Some(block) = bs.file_block_of(ByteOffset::new(bytes)) else { return Ok(()) };
+        self.zero_part(inode, block.get(), within..bs.len())
+    }
+
+    /// Zeroes part of a block in place if the block is written. The caller holds everybody else off.
+    pub(crate) fn zero_part(
+        &self,
+        inode: &Inode,
+        block: u32,
+        part: std::ops::Range<usize>,
+    ) -> Result<()> {
+        let state = inode.data();
+        let pieces = state.map(&state.core.read(), block..block + 1)?;
+        if let Some(crate::extent::Piece { to: crate::extent::Mapped::Written(at), .. }) = pieces.first() {
+            let at = self.byte_of(*at)?;
+            let mut bytes = vec![0; self.sb.block_size().len()];
+            self.device.read_at(at, &mut bytes)?;
+            if let Some(slot) = bytes.get_mut(part) {
+                slot.fill(0);
+            }
+            self.device.write_at(at, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Frees everything behind `bytes`. `place`: where the inode is noted as orphan already.
+    pub(crate) fn shrink(
+        &self,
+        inode: &Inode,
+        bytes: u64,
+        place: Option<Place>,
+        end: End,
+    ) -> Result<()> {
+        let state = inode.data();
+        let first = u32::try_from(self.sb.block_size().blocks_for(bytes)).unwrap_or(u32::MAX - 1);
+        let mut range = FileRange::new(FileBlock::new(first), FileRange::ALL.end);
+        let mut place = place;
+        let mut turn: Option<MutexGuard<'_, ()>> = None;
+        if place.is_none() && !self.has_orphan_file() {
+            turn = Some(self.orphan_turn.lock());
+        }
+        let has_tree = { state.core.read().disk.has_extents() };
+        let mut begun = false;
+        loop {
+            let credits = shrink_credits(state, &state.core.read())?;
+            let mut handle = self.meta.start(credits)?;
+            let mut core = state.core.write();
+            if !begun {
+                begun = true;
+                state.begin_shrink(&mut core, bytes, self.now());
+            }
+            let left =
+                if has_tree { state.remove(&mut core, &mut handle, range)? } else { None };
+            match left {
+                Some(rest) => {
+                    range = rest;
+                    if place.is_none() {
+                        place = Some(self.orphan_add(&mut handle, state.ino, &mut core.disk)?);
+                    }
+                    self.store_core(&mut handle, state, &core, true)?;
+                }
+                None => {
+                    if let Some(place) = place {
+                        self.orphan_remove(&mut handle, state.ino, &mut core.disk, place)?;
+                    }
+                    if end == End::Delete {
+                        self.delete_inode(&mut handle, state.ino, state, &mut core)?;
+                    }
+                    self.store_core(&mut handle, state, &core, true)?;
+                    break;
+                }
+            }
+        }
+        drop(turn);
+        let core = state.core.read();
+        let tree = crate::extent::tree(state, &core)?;
+        state.charge.recorded(self, tree, state.published_runs());
+        Ok(())
+    }
+
+    fn delete_inode(
+        &self,
+        handle: &mut Handle,
+        ino: InodeNo,
+        state: &InodeState,
+        core: &mut Core,
+    ) -> Result<()> {
+        self.alloc.free_inode(handle, ino, state.kind)?;
+        core.disk.dtime = u32::try_from(self.now().sec.max(1)).unwrap_or(u32::MAX);
+        core.disk.links_count = 0;
+        core.disk.mode = 0;
+        Ok(())
+    }
+}
+
+fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
+    let fixed = CREDITS_PER_STORE + CREDITS_PER_ORPHAN + CREDITS_PER_INODE + 2;
+    if !core.disk.has_extents() {
+        return Ok(fixed);
+    }
+    let need = credits_for_remove(shape(state, core)?, LEAVES, EXTRAS);
+    // Each extent removed lies in one group, or in two neighbouring ones.
+    let groups = state.shared.sb.groups().min(EXTENTS * 2);
+    Ok(need.blocks(u32::MAX) + groups * CREDITS_PER_ALLOC + fixed)
+}
+
+impl InodeState {
+    fn begin_shrink(&self, core: &mut Core, bytes: u64, now: e4_format::Timestamp) {
+        core.disk.size = bytes;
+        core.disk.mtime = now;
+        core.disk.ctime = now;
+        self.set_size(bytes);
+        // What was published about the end of file belongs to the file as it was (rule 6).
+        for end in &self.pending_end {
+            end.store(0, Ordering::Release);
+        }
+    }
+
+    /// Unmaps a bounded part of `range`, from its end, and frees the blocks. Returns what is left.
+    pub(crate) fn remove(
+        &self,
+        core: &mut Core,
+        handle: &mut Handle,
+        range: FileRange,
+    ) -> Result<Option<FileRange>> {
+        let limits = RemoveLimits { leaves: LEAVES, extents: EXTENTS, extras: EXTRAS };
+        let planned = e4_extent::plan_remove(&TreeView::new(self, core), range, limits)
+            .map_err(|e| tree_error(self, e))?;
+        let shared = &self.shared;
+        let mut edit = TreeEdit::new(self, core, handle, crate::alloc::Account::Free);
+        let applied = planned.plan.apply(&mut edit);
+        edit.finish()?;
+        applied.map_err(|e| tree_error(self, e))?;
+        self.leaves.store(0, Ordering::Relaxed);
+        let from = planned.remaining.map_or(range.start, |rest| rest.end);
+        self.overlay.clear(from.get()..range.end.get());
+        let per_block = u64::from(shared.sb.block_size().bytes() / 512);
+        for extent in &planned.unmapped {
+            shared.alloc.free(handle, extent.start, u64::from(extent.len))?;
+            core.disk.sectors =
+                core.disk.sectors.saturating_sub(u64::from(extent.len) * per_block);
+        }
+        Ok(planned.remaining)
+    }
+
+    /// Credits of [`InodeState::remove`] and a store.
+    pub(crate) fn remove_credits(&self, core: &Core) -> Result<u32> {
+        shrink_credits(self, core)
+    }
+}

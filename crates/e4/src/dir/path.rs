@@ -1,0 +1,122 @@
+//! Path lookup, with symbolic links followed.
+
+use e4_format::{FileType, InodeNo};
+use e4_sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::inode::Inode;
+use crate::mount::Shared;
+
+/// As many links as Linux follows.
+const LINKS_MAX: u32 = 40;
+/// Longest name.
+const NAME_MAX: usize = 255;
+/// Longest link target: what fits a page on every system.
+const TARGET_MAX: u64 = 4096;
+
+/// Whether the last component may be a symbolic link that is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Last {
+    Follow,
+    Keep,
+}
+
+impl Shared {
+    /// The inode a path stands for.
+    pub(crate) fn resolve(self: &Arc<Self>, path: &str, last: Last) -> Result<Inode> {
+        match self.walk(path, last)? {
+            (_, _, Some(inode)) => Ok(inode),
+            _ => Err(Error::NotFound { path: path.to_owned() }),
+        }
+    }
+
+    /// Walks a path. Returns the directory of the last component, its name, and its inode if there is
+    /// one.
+    pub(crate) fn walk(
+        self: &Arc<Self>,
+        path: &str,
+        last: Last,
+    ) -> Result<(Inode, Vec<u8>, Option<Inode>)> {
+        let root = self.inode(InodeNo::ROOT)?;
+        let mut dir = Arc::clone(&root);
+        let mut links = 0;
+        // Components still to be walked, in reverse.
+        let mut todo: Vec<Vec<u8>> = components(path.as_bytes());
+        loop {
+            let Some(name) = todo.pop() else {
+                return Ok((Arc::clone(&dir), b".".to_vec(), Some(dir)));
+            };
+            if name.len() > NAME_MAX {
+                return Err(Error::NameTooLong { len: name.len() });
+            }
+            if dir.data().kind != Some(FileType::Directory) {
+                return Err(Error::NotADirectory { path: path.to_owned() });
+            }
+            let found = {
+                let _names = dir.data().namespace.read();
+                self.dir_lookup(&dir, &name)?
+            };
+            let Some(ino) = found else {
+                if todo.is_empty() {
+                    return Ok((dir, name, None));
+                }
+                return Err(Error::NotFound { path: path.to_owned() });
+            };
+            let inode = self.inode(ino)?;
+            let is_link = inode.data().kind == Some(FileType::Symlink);
+            if is_link && (!todo.is_empty() || last == Last::Follow) {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Error::SymlinkLoop { path: path.to_owned() });
+                }
+                let target = self.link_target(&inode)?;
+                if target.first() == Some(&b'/') {
+                    dir = Arc::clone(&root);
+                }
+                todo.extend(components(&target));
+                continue;
+            }
+            if todo.is_empty() {
+                return Ok((dir, name, Some(inode)));
+            }
+            dir = inode;
+        }
+    }
+
+    /// The target of a symbolic link.
+    pub(crate) fn link_target(&self, inode: &Inode) -> Result<Vec<u8>> {
+        let state = inode.data();
+        let core = state.core.read();
+        if let Some(target) = core.disk.fast_symlink() {
+            return Ok(target.to_vec());
+        }
+        let size = core.disk.size;
+        if size == 0 || size > TARGET_MAX {
+            return Err(Error::BadInode {
+                image: Arc::clone(&self.image),
+                ino: state.ino.get(),
+                what: "is a symbolic link of an impossible length",
+            });
+        }
+        let pieces = state.map(&core, 0..1)?;
+        let at = pieces.first().and_then(crate::extent::Piece::physical).ok_or_else(|| {
+            Error::BadInode {
+                image: Arc::clone(&self.image),
+                ino: state.ino.get(),
+                what: "is a symbolic link without a block",
+            }
+        })?;
+        let mut bytes = vec![0; self.sb.block_size().len()];
+        self.device.read_at(self.byte_of(at)?, &mut bytes)?;
+        bytes.truncate(usize::try_from(size).unwrap_or(0));
+        Ok(bytes)
+    }
+}
+
+/// The components of a path in reverse order.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let parts = path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".");
+    let mut parts: Vec<Vec<u8>> = parts.map(<[u8]>::to_vec).collect();
+    parts.reverse();
+    parts
+}

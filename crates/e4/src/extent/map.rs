@@ -1,0 +1,135 @@
+//! The one lookup: what file blocks map to, published ranges included.
+
+use std::ops::Range;
+
+use e4_extent::{FileRange, Mapping};
+use e4_format::{Extent, ExtentState, FileBlock, FsBlock};
+use e4_sync::Arc;
+use smallvec::SmallVec;
+
+use super::{TreeView, tree_error};
+use crate::error::{Error, Result};
+use crate::inode::{Core, Inode, InodeState};
+use crate::mount::Shared;
+
+/// What a run of blocks maps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mapped {
+    /// Nothing allocated: reads as zeros.
+    Hole,
+    /// Allocated, never written: reads as zeros.
+    Unwritten(FsBlock),
+    /// Written, or published as written.
+    Written(FsBlock),
+}
+
+/// A run of file blocks with one answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) blocks: Range<u32>,
+    pub(crate) to: Mapped,
+}
+
+impl Piece {
+    /// Number of blocks.
+    pub(crate) fn len(&self) -> u32 {
+        self.blocks.end - self.blocks.start
+    }
+
+    /// Where it lies, if anywhere.
+    pub(crate) fn physical(&self) -> Option<FsBlock> {
+        match self.to {
+            Mapped::Hole => None,
+            Mapped::Unwritten(at) | Mapped::Written(at) => Some(at),
+        }
+    }
+}
+
+/// The answer for a range; usually one piece.
+pub(crate) type Pieces = SmallVec<[Piece; 2]>;
+
+impl InodeState {
+    /// Maps `range`. The caller holds the tree lock; what keeps the answer true afterwards is its
+    /// admission (nothing unmaps or moves blocks under one).
+    pub(crate) fn map(&self, core: &Core, range: Range<u32>) -> Result<Pieces> {
+        let view = TreeView::new(self, core);
+        let mut pieces = Pieces::new();
+        let mut at = range.start;
+        while at < range.end {
+            let mapping = e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
+            let end = mapping.blocks().end.get().min(range.end).max(at + 1);
+            match mapping {
+                Mapping::Hole(_) => pieces.push(Piece { blocks: at..end, to: Mapped::Hole }),
+                Mapping::Extent(extent) => self.push_extent(&extent, at..end, &mut pieces)?,
+            }
+            at = end;
+        }
+        Ok(pieces)
+    }
+
+    fn push_extent(&self, extent: &Extent, range: Range<u32>, pieces: &mut Pieces) -> Result<()> {
+        if !self.shared.sb.contains_range(extent.start, u64::from(extent.len)) {
+            return Err(Error::ExtentTree {
+                image: Arc::clone(&self.shared.image),
+                ino: self.ino,
+                near: extent.block,
+                what: "an extent lies outside the filesystem",
+            });
+        }
+        let physical =
+            |block: u32| FsBlock::new(extent.start.get() + u64::from(block - extent.block.get()));
+        if extent.state == ExtentState::Written {
+            let to = Mapped::Written(physical(range.start));
+            pieces.push(Piece { blocks: range, to });
+            return Ok(());
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let span = self.overlay.lookup(at, range.end);
+            let end = span.until.min(range.end).max(at + 1);
+            let to = if span.published {
+                Mapped::Written(physical(at))
+            } else {
+                Mapped::Unwritten(physical(at))
+            };
+            pieces.push(Piece { blocks: at..end, to });
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// All extents of the file, published ranges shown as written, neighbours merged.
+    pub(crate) fn extents(&self, core: &Core) -> Result<Vec<Extent>> {
+        let view = TreeView::new(self, core);
+        let mut out: Vec<Extent> = Vec::new();
+        for extent in e4_extent::iterate(&view, FileRange::ALL) {
+            let extent = extent.map_err(|e| tree_error(self, e))?;
+            let mut pieces = Pieces::new();
+            self.push_extent(&extent, extent.block.get()..extent.end(), &mut pieces)?;
+            for piece in pieces {
+                let (start, state) = match piece.to {
+                    Mapped::Written(at) => (at, ExtentState::Written),
+                    Mapped::Unwritten(at) => (at, ExtentState::Unwritten),
+                    Mapped::Hole => continue,
+                };
+                let next =
+                    Extent { block: FileBlock::new(piece.blocks.start), len: piece.len(), start, state };
+                match out.last_mut() {
+                    Some(last) if last.can_merge(&next) => last.len += next.len,
+                    _ => out.push(next),
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Shared {
+    /// The physical block of one file block, if it is allocated.
+    pub(crate) fn map_block(&self, inode: &Inode, block: FileBlock) -> Result<Option<FsBlock>> {
+        let state = inode.data();
+        let core = state.core.read();
+        let pieces = state.map(&core, block.get()..block.get() + 1)?;
+        Ok(pieces.first().and_then(Piece::physical))
+    }
+}

@@ -1,0 +1,13 @@
+//! Extent trees on the image: the pure operations of `e4-extent`, bound to metadata blocks, handles
+//! and the allocator, under the inode's tree lock (rank 80).
+//!
+//! Invariants:
+//! - One lookup answers everybody (rule 5): the overlay of published ranges first, then the tree, both
+//!   under the tree lock. `map` is that lookup; nothing else reads a mapping.
+//! - Nodes are verified when they are loaded and stamped when they are written.
+
+mod map;
+mod store;
+
+pub(crate) use map::{Mapped, Piece};
+pub(crate) use store::{NodeBytes, TreeEdit, TreeView, read_node, shape, tree, tree_error};

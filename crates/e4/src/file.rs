@@ -1,0 +1,313 @@
+//! An open file.
+
+use e4_completion::{Drain, Intent, Observer};
+use e4_device::AlignedBuf;
+use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
+use e4_sync::Arc;
+
+use crate::data::context::{Ack, ContextInner, Io};
+use crate::data::converter::Conv;
+use crate::data::sync::What;
+use crate::data::write::Pocket;
+use crate::error::{Error, Result};
+use crate::inode::Inode;
+use crate::mount::{Mounted, Shared};
+
+/// What [`File::fallocate`] does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FallocateMode {
+    /// Allocate, and extend the file to the end of the range.
+    Allocate,
+    /// Allocate, also behind the end of file, and leave the size alone.
+    AllocateKeepSize,
+    /// Free the blocks of the range; it reads as zeros afterwards.
+    PunchHole,
+}
+
+/// What is known about an inode.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields of stat(2)")]
+pub struct Stat {
+    pub ino: InodeNo,
+    pub file_type: Option<FileType>,
+    /// Permission bits.
+    pub mode: u16,
+    pub links: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// 512-byte sectors in use, metadata of the file included.
+    pub sectors: u64,
+    /// Bytes.
+    pub block_size: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub crtime: Timestamp,
+    pub flags: u32,
+    pub generation: u32,
+}
+
+struct FileInner {
+    // Dropped before `mounted`.
+    observer: Observer<Conv>,
+    inode: Inode,
+    mounted: Arc<Mounted>,
+    path: String,
+    write: bool,
+    dsync: bool,
+}
+
+/// An open file. Clones share what they have learned of errors; two opens learn separately.
+///
+/// All methods may be called from several threads at once. Writes to distinct blocks run in parallel;
+/// truncate and punch wait for what overlaps them and hold newcomers off.
+#[derive(Clone)]
+pub struct File {
+    inner: Arc<FileInner>,
+}
+
+impl File {
+    pub(crate) fn new(
+        mounted: Arc<Mounted>,
+        inode: Inode,
+        path: String,
+        write: bool,
+        dsync: bool,
+    ) -> Self {
+        let observer = inode.observer();
+        Self { inner: Arc::new(FileInner { observer, inode, mounted, path, write, dsync }) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.mounted.shared
+    }
+
+    pub(crate) fn inode(&self) -> &Inode {
+        &self.inner.inode
+    }
+
+    pub(crate) fn observer(&self) -> &Observer<Conv> {
+        &self.inner.observer
+    }
+
+    pub(crate) fn is_dsync(&self) -> bool {
+        self.inner.dsync
+    }
+
+    pub(crate) fn check_regular(&self) -> Result<()> {
+        if self.inode().data().kind != Some(FileType::Regular) {
+            return Err(Error::NotARegularFile { path: self.inner.path.clone() });
+        }
+        self.shared().check_open()?;
+        let state = self.inode().data();
+        if !state.core.read().disk.has_extents() {
+            return Err(Error::Unsupported {
+                image: Arc::clone(&self.shared().image),
+                what: format!("{}: files mapped by indirect blocks or inline data", self.inner.path),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_regular()?;
+        self.shared().check_writable()?;
+        if !self.inner.write {
+            return Err(Error::Invalid { what: "the file is not open for writing" });
+        }
+        Ok(())
+    }
+
+    /// The inode number.
+    #[must_use]
+    pub fn ino(&self) -> InodeNo {
+        self.inode().data().ino
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.inode().data().size()
+    }
+
+    /// What is known about the file.
+    #[must_use]
+    pub fn stat(&self) -> Stat {
+        self.shared().stat_inode(self.inode())
+    }
+
+    /// Starts an asynchronous direct write of the whole buffer at byte `at`. Any offset and length; whole
+    /// blocks are fastest. The result means "readable", not "durable" (unless opened with `dsync`).
+    pub fn write(&self, at: u64, buf: AlignedBuf) -> Ack {
+        self.start(|file, pocket| file.begin_write(ByteOffset::new(at), buf, 0, None, pocket))
+    }
+
+    /// Starts an asynchronous direct read that fills the buffer from byte `at`; short at end of file.
+    pub fn read(&self, at: u64, buf: AlignedBuf) -> Ack {
+        self.start(|file, pocket| file.begin_read(ByteOffset::new(at), buf, 0, None, pocket))
+    }
+
+    fn start(&self, begin: impl FnOnce(&Self, &mut Pocket<'_>) -> Result<Arc<Io>>) -> Ack {
+        let shared = self.shared();
+        let queue = shared.pump.assign_queue();
+        let mut requests = Vec::new();
+        let mut pocket = Pocket { queue, requests: &mut requests };
+        match begin(self, &mut pocket) {
+            Ok(io) => {
+                shared.pump.submit(queue, &mut requests);
+                Ack::new(io)
+            }
+            Err(error) => Ack::failed(error),
+        }
+    }
+
+    /// Writes all of `data` at byte `at`; returns when it is readable (durable, if opened with `dsync`).
+    ///
+    /// # Errors
+    /// What kept it from being written.
+    pub fn write_at(&self, at: u64, data: &[u8]) -> Result<usize> {
+        let mut buf = AlignedBuf::recycled(data.len());
+        buf.copy_from_slice(data);
+        self.write(at, buf).wait().0
+    }
+
+    /// Reads up to `buf.len()` bytes from byte `at`; fewer only at end of file.
+    ///
+    /// # Errors
+    /// What kept it from being read.
+    pub fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize> {
+        let (result, returned) = self.read(at, AlignedBuf::recycled(buf.len())).wait();
+        let n = result?;
+        if let Some(data) = returned
+            && let (Some(dst), Some(src)) = (buf.get_mut(..n), data.get(..n))
+        {
+            dst.copy_from_slice(src);
+        }
+        Ok(n)
+    }
+
+    /// Allocates or frees blocks of a byte range.
+    ///
+    /// # Errors
+    /// No space (what was allocated stays), an earlier failed write that this file has not heard of, damage.
+    pub fn fallocate(&self, mode: FallocateMode, at: u64, len: u64) -> Result<()> {
+        self.check_writable()?;
+        if len == 0 {
+            return Err(Error::Invalid { what: "a length of 0" });
+        }
+        let shared = self.shared();
+        let inode = self.inode();
+        let target = shared.target(ByteOffset::new(at), len);
+        let _turn = inode.data().io.lock();
+        match mode {
+            FallocateMode::Allocate => shared.preallocate(inode, &target?, false),
+            FallocateMode::AllocateKeepSize => shared.preallocate(inode, &target?, true),
+            FallocateMode::PunchHole => {
+                // A range that reaches past the largest file punches to its end.
+                let target = target.or_else(|_| shared.target_to_end(ByteOffset::new(at)))?;
+                let guard = shared.engine.drain(
+                    inode,
+                    shared.whole_blocks(&target),
+                    Drain::Exclusive,
+                    self.observer(),
+                    &|| shared.drive(),
+                )?;
+                let done = shared.punch(inode, &target);
+                drop(guard);
+                done
+            }
+        }
+    }
+
+    /// Sets the size. Shrinking frees the blocks behind it; growing adds a hole.
+    ///
+    /// # Errors
+    /// An earlier failed write that this file has not heard of, damage, a size no file can have.
+    pub fn truncate(&self, bytes: u64) -> Result<()> {
+        self.check_writable()?;
+        let shared = self.shared();
+        let inode = self.inode();
+        let target = shared.target(ByteOffset::new(0), bytes)?;
+        let _turn = inode.data().io.lock();
+        let bs = u64::from(shared.sb.block_size().bytes());
+        let from = target.end.min(inode.data().size()) / bs * bs;
+        let guard = shared.engine.drain(
+            inode,
+            from..u64::MAX,
+            Drain::Exclusive,
+            self.observer(),
+            &|| shared.drive(),
+        )?;
+        let done = shared.set_length(inode, bytes);
+        drop(guard);
+        done
+    }
+
+    /// Makes everything acknowledged so far, data and metadata, durable.
+    ///
+    /// # Errors
+    /// Also what earlier asynchronous writes to the file failed with, once per open file.
+    pub fn fsync(&self) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().fsync(self.inode(), self.observer(), What::All)
+    }
+
+    /// As [`File::fsync`], without times and the like.
+    ///
+    /// # Errors
+    /// As [`File::fsync`].
+    pub fn fdatasync(&self) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().fsync(self.inode(), self.observer(), What::Data)
+    }
+
+    /// The extents of the file; ranges published and not yet recorded show as written.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn extents(&self) -> Result<Vec<Extent>> {
+        self.check_regular()?;
+        let state = self.inode().data();
+        state.extents(&state.core.read())
+    }
+
+    /// Waits for all I/O submitted before the call, on any handle, without holding anybody off.
+    ///
+    /// # Errors
+    /// As [`File::fsync`].
+    pub fn wait_for_submitted(&self) -> Result<()> {
+        let shared = self.shared();
+        shared
+            .engine
+            .drain(self.inode(), 0..u64::MAX, Drain::Shared, self.observer(), &|| shared.drive())
+            .map(drop)
+    }
+
+    /// Would an operation on this byte range have to wait right now (I-50)?
+    #[must_use]
+    pub fn would_block(&self, at: u64, len: u64) -> bool {
+        let range = at..at.saturating_add(len.max(1));
+        self.shared().engine.try_admit(self.inode(), range, Intent::Write).is_err()
+    }
+
+    /// The context of another thread's operations, see [`crate::IoContext`].
+    pub(crate) fn begin_in_context(
+        &self,
+        write: bool,
+        at: u64,
+        buf: AlignedBuf,
+        user_data: u64,
+        context: &Arc<ContextInner>,
+        pocket: &mut Pocket<'_>,
+    ) -> Result<()> {
+        let at = ByteOffset::new(at);
+        let context = Some(Arc::clone(context));
+        if write {
+            self.begin_write(at, buf, user_data, context, pocket).map(drop)
+        } else {
+            self.begin_read(at, buf, user_data, context, pocket).map(drop)
+        }
+    }
+}

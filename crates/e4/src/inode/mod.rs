@@ -1,0 +1,124 @@
+//! An inode in memory: what is on disk, what has been published and not yet recorded, and the locks
+//! that guard each.
+//!
+//! Decisions:
+//! - The decoded on-disk inode, with the root of its extent tree and the *on-disk* size, lives under
+//!   one lock of rank 80. The size that readers see is an atomic beside it: it runs ahead of the disk
+//!   between the publish and the record half of a conversion (I-9).
+//! - The engine's per-inode state owns this one: whoever holds an io_end keeps the inode alive (I-39).
+//! - An inode is loaded at most once: all users share one state (`table`).
+
+mod orphan;
+mod store;
+mod table;
+
+use e4_completion::{InodeIo, Overlay, Parity};
+use e4_format::{FileType, Inode as DiskInode, InodeNo};
+use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use e4_sync::{Arc, Mutex, Rank, RwLock};
+
+use crate::data::charge::InodeCharge;
+use crate::data::converter::Conv;
+use crate::mount::Shared;
+
+pub(crate) use orphan::{CREDITS_PER_ORPHAN, Orphans, Place};
+pub(crate) use store::{CREDITS_PER_STORE, read_inode};
+pub(crate) use table::InodeTable;
+
+/// A reference to a loaded inode.
+pub(crate) type Inode = Arc<InodeIo<Conv>>;
+
+/// What rank 80 guards.
+pub(crate) struct Core {
+    /// The inode as the next [`Shared::store_inode`] will write it.
+    pub(crate) disk: DiskInode,
+}
+
+/// The filesystem's part of a loaded inode.
+pub(crate) struct InodeState {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ino: InodeNo,
+    /// Seed of the checksums of its extent nodes and directory blocks.
+    pub(crate) seed: u32,
+    pub(crate) kind: Option<FileType>,
+    pub(crate) core: RwLock<Core>,
+    /// Size in bytes as readers see it.
+    size: AtomicU64,
+    /// Published-but-unrecorded blocks.
+    pub(crate) overlay: Overlay,
+    /// Published-but-unrecorded end of file, one per publish epoch; 0 if none.
+    pub(crate) pending_end: [AtomicU64; 2],
+    /// On the filesystem's list of inodes with something to record.
+    pub(crate) listed: AtomicBool,
+    /// Serialises truncate, fallocate and punch; writers do not take it.
+    pub(crate) io: Mutex<()>,
+    /// Directory contents.
+    pub(crate) namespace: RwLock<()>,
+    /// Last transaction that changed the inode, and last one that changed what fdatasync promises.
+    sync_tid: AtomicU32,
+    datasync_tid: AtomicU32,
+    pub(crate) charge: InodeCharge,
+    /// Leaves of the extent tree; 0 if not counted since the tree's shape changed.
+    pub(crate) leaves: AtomicU32,
+}
+
+impl InodeState {
+    pub(crate) fn new(shared: Arc<Shared>, ino: InodeNo, disk: DiskInode) -> Self {
+        let seed = disk.csum_seed(&shared.sb, ino);
+        // Whatever changed the inode before it was loaded is at the latest in the running transaction.
+        let running = shared.meta.running_tid().get();
+        Self {
+            ino,
+            seed,
+            kind: disk.file_type(),
+            size: AtomicU64::new(disk.size),
+            core: RwLock::new(Rank::EXTENT_TREE, Core { disk }),
+            overlay: Overlay::new(),
+            pending_end: [AtomicU64::new(0), AtomicU64::new(0)],
+            listed: AtomicBool::new(false),
+            io: Mutex::new(Rank::INODE_IO, ()),
+            namespace: RwLock::new(Rank::INODE_NAMESPACE, ()),
+            sync_tid: AtomicU32::new(running),
+            datasync_tid: AtomicU32::new(running),
+            charge: InodeCharge::new(),
+            leaves: AtomicU32::new(0),
+            shared,
+        }
+    }
+
+    /// Size in bytes as readers see it.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Sets the visible size; the caller has shut out everybody else who may change it.
+    pub(crate) fn set_size(&self, bytes: u64) {
+        self.size.store(bytes, Ordering::Release);
+    }
+
+    /// Publishes an extension: visible at once, on disk with the record of this epoch (I-9).
+    pub(crate) fn publish_end(&self, end: u64, parity: Parity) {
+        self.pending_end[usize::from(parity == Parity::Odd)].fetch_max(end, Ordering::AcqRel);
+        self.size.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Notes that `tid` carries a change of this inode.
+    pub(crate) fn touched(&self, tid: e4_format::Tid, data: bool) {
+        self.sync_tid.store(tid.get(), Ordering::Release);
+        if data {
+            self.datasync_tid.store(tid.get(), Ordering::Release);
+        }
+    }
+
+    /// The transaction that fsync (or fdatasync) must see committed.
+    pub(crate) fn tid_to_sync(&self, data_only: bool) -> e4_format::Tid {
+        let which = if data_only { &self.datasync_tid } else { &self.sync_tid };
+        e4_format::Tid::new(which.load(Ordering::Acquire))
+    }
+
+    /// True if something was published and not yet recorded.
+    pub(crate) fn has_unrecorded(&self) -> bool {
+        !self.overlay.is_empty()
+            || self.pending_end.iter().any(|end| end.load(Ordering::Acquire) != 0)
+    }
+}

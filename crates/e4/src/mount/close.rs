@@ -1,0 +1,43 @@
+//! Unmounting and sync: the orderly ends (I-44).
+
+use e4_format::superblock::FsState;
+use e4_sync::Arc;
+use e4_sync::atomic::Ordering;
+
+use super::open::write_superblock;
+use super::{Mounted, Shared};
+use crate::error::Result;
+
+impl Shared {
+    /// Everything acknowledged before the call becomes durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.check_open()?;
+        self.pump.reap_all(self);
+        Ok(self.meta.commit_all()?)
+    }
+}
+
+impl Mounted {
+    /// Stops new operations, waits for what is in flight, commits, checkpoints, and marks the image clean.
+    pub(crate) fn unmount(self: Arc<Self>) -> Result<()> {
+        let shared = &self.shared;
+        if shared.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        for inode in shared.loaded_inodes() {
+            drop(shared.engine.quiesce(&inode, &|| shared.drive()));
+        }
+        self.stop_fallback();
+        if shared.read_only.is_some() {
+            return Ok(());
+        }
+        shared.meta.shutdown()?;
+        let mut sb = shared.current_superblock()?;
+        sb.set_free_blocks_count(shared.alloc.free_blocks_on_disk());
+        sb.set_free_inodes_count(shared.alloc.free_inodes());
+        sb.set_needs_recovery(false);
+        sb.set_state(FsState::from_bits(sb.state().bits() | FsState::CLEAN));
+        sb.set_write_time((shared.clock)().as_secs());
+        Ok(write_superblock(&*shared.device, &sb)?)
+    }
+}
