@@ -51,9 +51,9 @@ impl<S: Store> Device for Inline<S> {
         queue.begin(requests.len());
         for request in requests.drain(..) {
             // One by one, so that a poller on another core need not wait for the whole batch.
-            queue.finish(match store::admit(self.store.info(), &request.op) {
+            queue.finish(match self.store.info().check(&request.op) {
                 Ok(()) => store::execute(&self.store, request),
-                Err(error) => store::finished(request, Err(error)),
+                Err(error) => request.finish(Err(error)),
             });
         }
     }

@@ -18,14 +18,14 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     fn checked_read(&self, at: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         e4_sync::may_wait_for_device();
-        in_range(self.info(), "read", at, buf.len() as u64)?;
+        self.info().check_range("read", at, buf.len() as u64)?;
         self.read(at, buf)
     }
 
     fn checked_write(&self, at: u64, data: &[u8]) -> Result<(), DeviceError> {
         e4_sync::may_wait_for_device();
-        writable(self.info())?;
-        in_range(self.info(), "write", at, data.len() as u64)?;
+        self.info().check_writable()?;
+        self.info().check_range("write", at, data.len() as u64)?;
         self.write(at, data)
     }
 
@@ -36,8 +36,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     fn checked_discard(&self, at: u64, len: u64) -> Result<(), DeviceError> {
         e4_sync::may_wait_for_device();
-        writable(self.info())?;
-        in_range(self.info(), "discard", at, len)?;
+        self.info().check_writable()?;
+        self.info().check_range("discard", at, len)?;
         self.discard(at, len)
     }
 }
@@ -49,73 +49,86 @@ pub(crate) fn execute<S: Store>(store: &S, mut request: Request) -> Completion {
         Op::Write { at, data } => store.write(*at, data),
         Op::Flush => store.flush(),
     };
-    finished(request, result)
+    request.finish(result)
 }
 
-/// The completion of a request, with its buffer handed back.
-pub(crate) fn finished(request: Request, result: Result<(), DeviceError>) -> Completion {
-    let returned = match request.op {
-        Op::Read { buf, .. } => Returned::Read(buf),
-        Op::Write { data, .. } => Returned::Write(data),
-        Op::Flush => Returned::None,
-    };
-    Completion {
-        token: request.token,
-        result,
-        returned,
-    }
-}
-
-/// Whether a queued request may be started.
-pub(crate) fn admit(info: &DeviceInfo, op: &Op) -> Result<(), DeviceError> {
-    let (name, at, bytes): (_, u64, &[u8]) = match op {
-        Op::Read { at, buf } => ("read", *at, buf),
-        Op::Write { at, data } => {
-            writable(info)?;
-            ("write", *at, data)
+impl Request {
+    /// The completion of this request: its buffer is handed back.
+    #[must_use]
+    pub fn finish(self, result: Result<(), DeviceError>) -> Completion {
+        let returned = match self.op {
+            Op::Read { buf, .. } => Returned::Read(buf),
+            Op::Write { data, .. } => Returned::Write(data),
+            Op::Flush => Returned::None,
+        };
+        Completion {
+            token: self.token,
+            result,
+            returned,
         }
-        Op::Flush => return Ok(()),
-    };
-    let len = bytes.len() as u64;
-    in_range(info, name, at, len)?;
-    let offset_in_buffer = match op {
-        Op::Write {
-            data: IoSlice::Shared { start, .. },
-            ..
-        } => *start as u64,
-        _ => 0,
-    };
-    let mask = u64::from(info.alignment.max(1)) - 1;
-    if (at | len | offset_in_buffer) & mask != 0 {
-        return Err(DeviceError::Misaligned {
-            op: name,
-            device: info.name.clone(),
-            at,
-            len,
-            alignment: info.alignment,
-        });
     }
-    Ok(())
 }
 
-fn writable(info: &DeviceInfo) -> Result<(), DeviceError> {
-    if info.read_only {
-        let device = info.name.clone();
-        return Err(DeviceError::ReadOnly { device });
+impl DeviceInfo {
+    /// Whether a queued operation may be started: inside the device, aligned, not a write to a
+    /// read-only device. For implementors of [`crate::Device`], so that all of them judge alike.
+    ///
+    /// # Errors
+    /// What the request has to complete with.
+    pub fn check(&self, op: &Op) -> Result<(), DeviceError> {
+        let (name, at, bytes): (_, u64, &[u8]) = match op {
+            Op::Read { at, buf } => ("read", *at, buf),
+            Op::Write { at, data } => {
+                self.check_writable()?;
+                ("write", *at, data)
+            }
+            Op::Flush => return Ok(()),
+        };
+        let len = bytes.len() as u64;
+        self.check_range(name, at, len)?;
+        let offset_in_buffer = match op {
+            Op::Write {
+                data: IoSlice::Shared { start, .. },
+                ..
+            } => *start as u64,
+            _ => 0,
+        };
+        let mask = u64::from(self.alignment.max(1)) - 1;
+        if (at | len | offset_in_buffer) & mask != 0 {
+            return Err(DeviceError::Misaligned {
+                op: name,
+                device: self.name.clone(),
+                at,
+                len,
+                alignment: self.alignment,
+            });
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn in_range(info: &DeviceInfo, op: &'static str, at: u64, len: u64) -> Result<(), DeviceError> {
-    match at.checked_add(len) {
-        Some(end) if end <= info.size => Ok(()),
-        _ => Err(DeviceError::OutOfRange {
-            op,
-            device: info.name.clone(),
-            at,
-            len,
-            size: info.size,
-        }),
+    /// # Errors
+    /// [`DeviceError::ReadOnly`].
+    pub fn check_writable(&self) -> Result<(), DeviceError> {
+        if self.read_only {
+            let device = self.name.clone();
+            return Err(DeviceError::ReadOnly { device });
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`DeviceError::OutOfRange`].
+    pub fn check_range(&self, op: &'static str, at: u64, len: u64) -> Result<(), DeviceError> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.size => Ok(()),
+            _ => Err(DeviceError::OutOfRange {
+                op,
+                device: self.name.clone(),
+                at,
+                len,
+                size: self.size,
+            }),
+        }
     }
 }
 

@@ -131,9 +131,9 @@ impl<S: Store> Device for Threads<S> {
         let mut admitted = Vec::with_capacity(requests.len());
         done.begin(requests.len());
         for request in requests.drain(..) {
-            match store::admit(self.shared.store.info(), &request.op) {
+            match self.shared.store.info().check(&request.op) {
                 Ok(()) => admitted.push((queue.0, request)),
-                Err(error) => done.finish(store::finished(request, Err(error))),
+                Err(error) => done.finish(request.finish(Err(error))),
             }
         }
         let count = admitted.len();

@@ -18,7 +18,7 @@
 
 use super::flights::{CAPACITY, Cargo, Flight, Flights, Key};
 use crate::file::FileStore;
-use crate::store::{Store, admit, finished};
+use crate::store::Store;
 use crate::{Completion, DeviceError, Request, Wait};
 use e4_sync::{Condvar, Duration, Instant, Mutex, MutexGuard, Rank, now, thread};
 use io_uring::types::{FsyncFlags, SubmitArgs, Timespec};
@@ -158,7 +158,7 @@ impl Queue {
                 return;
             };
             if let Some(result) = settled_at_once(store, &request, submission.broken) {
-                state.ready.push(finished(request, result));
+                state.ready.push(request.finish(result));
                 continue;
             }
             let (key, flight) = state
@@ -460,7 +460,7 @@ fn settled_at_once(
     request: &Request,
     broken: Option<i32>,
 ) -> Option<Result<(), DeviceError>> {
-    if let Err(error) = admit(store.info(), &request.op) {
+    if let Err(error) = store.info().check(&request.op) {
         return Some(Err(error));
     }
     let len = match &request.op {
