@@ -1,0 +1,463 @@
+//! Pass 1: every inode, its flags, its map, its size, its attributes.
+//!
+//! Decision: an inode is in use if it is reserved, has links, or waits on the list of orphans; the inode
+//! bitmap is judged by that later. An inode that fails its checksum is still followed, so that one
+//! flipped bit does not make its blocks look lost.
+
+use crate::context::Check;
+use crate::inode_table::{InodeState, Kind};
+use crate::map::{self, Visitor};
+use crate::problem::{Problem, Sum};
+use crate::report::Pass;
+use crate::{special, xattrs};
+use e4_format::features::{CompatFeatures, IncompatFeatures, RoCompatFeatures};
+use e4_format::{
+    BgFlags, Extent, ExtentState, FileBlock, FileType, FormatError, FsBlock, GroupNo, Inode,
+    InodeFlags, InodeNo,
+};
+
+const BAD_BLOCKS: u32 = 1;
+const ROOT: u32 = 2;
+const BOOT_LOADER: u32 = 5;
+const RESIZE: u32 = 7;
+/// Bytes of inode tables read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// An inode and its bytes on disk.
+pub(crate) struct Found<'a> {
+    pub(crate) ino: InodeNo,
+    pub(crate) inode: Inode,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Checks all inodes.
+pub(crate) fn check(c: &mut Check<'_>) {
+    let total = u64::from(c.sb.groups());
+    each(c, Pass::Inodes, total, &mut |c, ino, bytes| {
+        check_one(c, ino, bytes)
+    });
+    xattrs::check_refcounts(c);
+    c.tell(Pass::Inodes, total, total);
+}
+
+/// Calls `f` for every inode that was ever used, as far as its group can be believed.
+pub(crate) fn each(
+    c: &mut Check<'_>,
+    pass: Pass,
+    total: u64,
+    f: &mut dyn FnMut(&mut Check<'_>, InodeNo, &[u8]),
+) {
+    for group in c.sb.group_numbers() {
+        let used = ever_used(c, group);
+        if used == 0 {
+            continue;
+        }
+        c.tell(pass, group.get().into(), total);
+        let Some(state) = c.groups.get(group.get() as usize).copied() else {
+            continue;
+        };
+        let per_block = c.sb.inodes_per_block();
+        let step = u32::try_from(CHUNK / c.sb.block_size().len())
+            .unwrap_or(1)
+            .max(1);
+        let blocks = used.div_ceil(per_block);
+        for at in (0..blocks).step_by(step as usize) {
+            let count = step.min(blocks - at);
+            let Some(start) = state.desc.inode_table.checked_add(at.into()) else {
+                break;
+            };
+            let bytes = match c.disk.blocks(start, count.into()) {
+                Ok(bytes) => bytes,
+                Err(problem) => {
+                    c.report(problem);
+                    continue;
+                }
+            };
+            let first = at * per_block;
+            for (index, bytes) in (first..used).zip(bytes.chunks_exact(c.sb.inode_size())) {
+                if let Some(ino) = c.inodes.number(group.get(), index) {
+                    f(c, ino, bytes);
+                }
+            }
+        }
+    }
+}
+
+/// How many inodes at the start of a group's table may be in use.
+pub(crate) fn ever_used(c: &Check<'_>, group: GroupNo) -> u32 {
+    let per_group = c.sb.inodes_per_group();
+    match c.groups.get(group.get() as usize) {
+        Some(state) if state.inode_table => {
+            if !c.sb.has_group_desc_csum() {
+                per_group
+            } else if state.has(BgFlags::INODE_UNINIT) {
+                0
+            } else {
+                per_group.saturating_sub(state.desc.itable_unused)
+            }
+        }
+        _ => 0,
+    }
+}
+
+/// True for a hidden file that holds quotas.
+pub(crate) fn is_quota(c: &Check<'_>, ino: u32) -> bool {
+    let raw = c.sb.raw();
+    c.sb.ro_compat().contains(RoCompatFeatures::QUOTA)
+        && [
+            &raw.s_usr_quota_inum,
+            &raw.s_grp_quota_inum,
+            &raw.s_prj_quota_inum,
+        ]
+        .iter()
+        .any(|n| n.get() == ino)
+}
+
+fn check_one(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) {
+    let reserved = ino.get() < c.sb.first_inode();
+    if !reserved && bytes.iter().all(|b| *b == 0) {
+        return;
+    }
+    let Some(inode) = decode(c, ino, bytes) else {
+        remember(c, ino, Kind::Used(None), 0);
+        return;
+    };
+    let orphan = c.orphans.contains(&ino.get());
+    if inode.links_count == 0 && !reserved && !orphan {
+        if inode.mode != 0 && inode.dtime == 0 {
+            c.report(Problem::DeletedWithoutTime { inode: ino });
+        }
+        return;
+    }
+    let found = Found { ino, inode, bytes };
+    match ino.get() {
+        BAD_BLOCKS => {
+            remember(c, ino, Kind::Used(None), found.inode.links_count);
+            claim_map(c, &found);
+        }
+        RESIZE if c.sb.compat().contains(CompatFeatures::RESIZE_INODE) => {
+            remember(
+                c,
+                ino,
+                Kind::Used(Some(FileType::Regular)),
+                found.inode.links_count,
+            );
+            special::check_resize_inode(c, &found.inode, ino);
+        }
+        n if reserved && found.inode.mode == 0 && found.inode.links_count == 0 => {
+            if n == ROOT {
+                c.report(Problem::RootInvalid { inode: ino });
+            }
+            remember(c, ino, Kind::Used(None), 0);
+        }
+        _ => check_used(c, &found, orphan),
+    }
+}
+
+fn remember(c: &mut Check<'_>, ino: InodeNo, kind: Kind, links: u16) {
+    if let Some(state) = c.inodes.get_mut(ino) {
+        *state = InodeState {
+            kind,
+            links,
+            refs: state.refs,
+        };
+    }
+}
+
+/// Decodes an inode; what is impossible is reported (if the inode is in use) and left out.
+fn decode(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) -> Option<Inode> {
+    let error = match Inode::decode(bytes, &c.sb, ino) {
+        Ok(inode) => return Some(inode),
+        Err(error) => error,
+    };
+    if let FormatError::InodeChecksum {
+        expected, found, ..
+    } = error
+    {
+        let (expected, found) = (Sum(expected), Sum(found));
+        c.report(Problem::InodeChecksum {
+            inode: ino,
+            expected,
+            found,
+        });
+    }
+    let mut bytes = bytes.to_vec();
+    for _ in 0..3 {
+        let (problem, at, len) = match Inode::decode(&bytes, &c.lenient, ino) {
+            Ok(inode) => return Some(inode),
+            Err(FormatError::InodeExtraSize { found, room, .. }) => (
+                Problem::InodeExtraSize {
+                    inode: ino,
+                    found,
+                    room,
+                },
+                0x80,
+                2,
+            ),
+            Err(FormatError::InodeSizeTooLarge { size, .. }) => {
+                (Problem::InodeSize { inode: ino, size }, 0x6C, 4)
+            }
+            Err(_) => return None,
+        };
+        bytes.get_mut(at..at + len)?.fill(0);
+        if Inode::decode(&bytes, &c.lenient, ino).map_or(true, |i| i.links_count > 0) {
+            c.report(problem);
+        }
+    }
+    None
+}
+
+fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
+    let (ino, inode) = (found.ino, &found.inode);
+    let kind = inode.file_type();
+    remember(c, ino, Kind::Used(kind), inode.links_count);
+    let reserved = ino.get() < c.sb.first_inode();
+    if ino.get() == ROOT && kind != Some(FileType::Directory) {
+        c.report(Problem::RootInvalid { inode: ino });
+    } else if reserved && !may_be_used(c, ino.get(), kind) {
+        c.report(Problem::ReservedInode {
+            inode: ino,
+            mode: inode.mode,
+        });
+    } else if kind.is_none() {
+        c.report(Problem::InodeMode {
+            inode: ino,
+            mode: inode.mode,
+        });
+        return;
+    }
+    if inode.dtime != 0 && !orphan {
+        c.report(Problem::DeletionTime {
+            inode: ino,
+            dtime: inode.dtime,
+        });
+    }
+    count(c, kind);
+    check_flags(c, found);
+    xattrs::check_inode(c, found);
+    match kind {
+        Some(FileType::Regular | FileType::Directory) => {
+            let map = claim_map(c, found);
+            check_extent_of(c, found, &map, orphan);
+        }
+        Some(FileType::Symlink) => special::check_symlink(c, found),
+        Some(_) => special::check_device(c, found),
+        None => {}
+    }
+}
+
+fn may_be_used(c: &Check<'_>, ino: u32, kind: Option<FileType>) -> bool {
+    let journal = c.sb.journal_inum().is_some_and(|n| n.get() == ino);
+    ino == ROOT
+        || (kind == Some(FileType::Regular) && (ino == BOOT_LOADER || journal || is_quota(c, ino)))
+}
+
+fn count(c: &mut Check<'_>, kind: Option<FileType>) {
+    match kind {
+        Some(FileType::Regular) => c.stats.regular_files += 1,
+        Some(FileType::Directory) => c.stats.directories += 1,
+        Some(FileType::Symlink) => c.stats.symlinks += 1,
+        Some(_) => c.stats.special_files += 1,
+        None => {}
+    }
+}
+
+fn check_flags(c: &mut Check<'_>, found: &Found<'_>) {
+    let (ino, inode) = (found.ino, &found.inode);
+    let has = |flag| inode.flags.contains(flag);
+    if has(InodeFlags::EXTENTS) && !c.sb.incompat().contains(IncompatFeatures::EXTENTS) {
+        c.report(Problem::ExtentFlag { inode: ino });
+    }
+    if has(InodeFlags::INLINE_DATA) {
+        c.report(Problem::InlineData { inode: ino });
+    }
+    if has(InodeFlags::INDEX) {
+        let possible = inode.file_type() == Some(FileType::Directory)
+            && c.sb.compat().contains(CompatFeatures::DIR_INDEX);
+        if !possible {
+            c.report(Problem::IndexFlag { inode: ino });
+        } else {
+            c.stats.indexed_directories += 1;
+        }
+    }
+}
+
+/// What walking a map gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MapSummary {
+    /// Data blocks and blocks of the map.
+    pub(crate) blocks: u64,
+    /// Runs of data.
+    pub(crate) extents: u64,
+    pub(crate) unwritten: u64,
+    /// The logical block after the last mapped one.
+    pub(crate) end: u32,
+    /// The last written block.
+    pub(crate) last_written: Option<u32>,
+    /// Something was wrong, so the numbers above mean little.
+    pub(crate) bad: bool,
+}
+
+/// Walks the map of a file and claims its blocks.
+pub(crate) fn claim_map(c: &mut Check<'_>, found: &Found<'_>) -> MapSummary {
+    let (ino, inode) = (found.ino, &found.inode);
+    if inode.flags.contains(InodeFlags::INLINE_DATA) {
+        return MapSummary {
+            bad: true,
+            ..MapSummary::default()
+        };
+    }
+    let mut claim = Claim {
+        ino,
+        directory: inode.file_type() == Some(FileType::Directory),
+        claims: &mut c.claims,
+        system: &c.system,
+        found: &mut c.found,
+        sum: MapSummary::default(),
+        next: None,
+    };
+    map::walk(&c.disk, &c.sb, ino, inode, &mut claim);
+    let sum = claim.sum;
+    c.stats.extents += sum.extents;
+    c.stats.unwritten_blocks += sum.unwritten;
+    c.stats.fragmented_files += u32::from(sum.extents > 1);
+    sum
+}
+
+struct Claim<'a> {
+    ino: InodeNo,
+    directory: bool,
+    claims: &'a mut crate::claims::Claims,
+    system: &'a crate::ranges::RangeSet,
+    found: &'a mut crate::report::Collector,
+    sum: MapSummary,
+    /// Where the next extent lies if it continues the last one.
+    next: Option<u64>,
+}
+
+impl Claim<'_> {
+    /// Claims blocks; false if some of them are metadata or claimed already.
+    fn claim(&mut self, start: u64, len: u64) -> bool {
+        let mut at = start;
+        let mut metadata: Option<(u64, u64)> = None;
+        let mut again = 0;
+        for (from, count) in self.system.overlap(start, len) {
+            again += self.claims.claim(at, from - at);
+            at = from + count;
+            let (first, sum) = metadata.unwrap_or((from, 0));
+            metadata = Some((first, sum + count));
+        }
+        again += self.claims.claim(at, start + len - at);
+        if let Some((first, count)) = metadata {
+            let (inode, block) = (self.ino, FsBlock::new(first));
+            self.found.push(Problem::BlockIsMetadata {
+                inode,
+                block,
+                count,
+            });
+        }
+        // Who else claims them is found out in a pass of its own.
+        self.sum.bad |= again > 0 || metadata.is_some();
+        again == 0 && metadata.is_none()
+    }
+}
+
+impl Visitor for Claim<'_> {
+    fn node(&mut self, _: FileBlock, block: FsBlock) -> bool {
+        self.sum.blocks += 1;
+        self.claim(block.get(), 1)
+    }
+
+    fn data(&mut self, extent: Extent) {
+        let len = u64::from(extent.len);
+        self.sum.blocks += len;
+        self.sum.extents += u64::from(self.next != Some(extent.start.get()));
+        self.next = Some(extent.start.get() + len);
+        self.sum.end = self.sum.end.max(extent.end());
+        match extent.state {
+            ExtentState::Written => {
+                let last = extent.end().saturating_sub(1);
+                self.sum.last_written = self.sum.last_written.max(Some(last));
+            }
+            ExtentState::Unwritten => {
+                self.sum.unwritten += len;
+                if self.directory {
+                    let (inode, logical) = (self.ino, extent.block);
+                    self.found
+                        .push(Problem::UnwrittenDirectory { inode, logical });
+                }
+            }
+        }
+        self.claim(extent.start.get(), len);
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.sum.bad = true;
+        self.found.push(problem);
+    }
+}
+
+/// Compares sizes with what is mapped.
+fn check_extent_of(c: &mut Check<'_>, found: &Found<'_>, map: &MapSummary, orphan: bool) {
+    let (ino, inode) = (found.ino, &found.inode);
+    let bs = c.sb.block_size();
+    let size = inode.size;
+    let regular = inode.file_type() == Some(FileType::Regular);
+    if size > largest_file(c, inode) {
+        c.report(Problem::InodeSize { inode: ino, size });
+    }
+    if regular && size >= 1 << 31 && !c.sb.ro_compat().contains(RoCompatFeatures::LARGE_FILE) {
+        c.report(Problem::LargeFileFlag { inode: ino, size });
+    }
+    if map.bad {
+        return;
+    }
+    let end = u64::from(map.end) << bs.log2();
+    if !regular && (size != end || size == 0) {
+        c.report(Problem::DirectorySize {
+            inode: ino,
+            size,
+            expected: end,
+        });
+    }
+    // A truncate that was not finished may have left blocks behind the end, as has a Merkle tree.
+    let beyond = orphan || inode.flags.contains(InodeFlags::VERITY);
+    if let Some(last) = map.last_written.filter(|_| regular && !beyond)
+        && size < u64::from(last) << bs.log2()
+    {
+        let logical = FileBlock::new(last);
+        c.report(Problem::BlocksBehindEnd {
+            inode: ino,
+            size,
+            logical,
+        });
+    }
+    check_sectors(c, found, map.blocks);
+}
+
+/// Compares the count of sectors with the blocks found.
+pub(crate) fn check_sectors(c: &mut Check<'_>, found: &Found<'_>, mapped: u64) {
+    let (ino, inode) = (found.ino, &found.inode);
+    let blocks = mapped + u64::from(inode.file_acl.is_some());
+    let expected = blocks << (c.sb.block_size().log2() - 9);
+    if inode.sectors != expected {
+        c.report(Problem::SectorCount {
+            inode: ino,
+            found: inode.sectors,
+            expected,
+        });
+    }
+}
+
+fn largest_file(c: &Check<'_>, inode: &Inode) -> u64 {
+    let bs = c.sb.block_size();
+    let per = u64::from(bs.bytes()) / 4;
+    let blocks = if inode.has_extents() {
+        u64::from(u32::MAX)
+    } else {
+        (12 + per + per * per)
+            .saturating_add(per.saturating_pow(3))
+            .min(u32::MAX.into())
+    };
+    blocks << bs.log2()
+}

@@ -1,0 +1,196 @@
+//! Images to check: made by mke2fs, by our own formatter, or filled by the kernel; and running the
+//! oracles, with loud skips.
+#![allow(dead_code)] // each test binary uses its own part
+
+pub(crate) mod edit;
+
+use e4_check::{Options, Report};
+use e4_device::Device;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory for image files, gone when dropped. In RAM if the machine has a tmpfs for it.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    let made = if shm.is_dir() {
+        tempfile::tempdir_in(shm)
+    } else {
+        tempfile::tempdir()
+    };
+    made.expect("a scratch directory")
+}
+
+/// Says that something did not run; an error if the environment demands that everything runs.
+pub(crate) fn skipped(what: &str) {
+    assert!(
+        std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
+        "could not run: {what}"
+    );
+    eprintln!("SKIPPED: {what}");
+}
+
+/// True if the program can be run.
+pub(crate) fn have(program: &str) -> bool {
+    let found = Command::new(program).arg("-V").output().is_ok();
+    if !found {
+        skipped(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// Runs a program to its end, English and with plain output.
+pub(crate) fn run(program: &str, args: &[&str], image: &Path) -> Output {
+    Command::new(program)
+        .args(args)
+        .arg(image)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+/// As [`run`]; panics unless the program succeeds.
+pub(crate) fn must_run(program: &str, args: &[&str], image: &Path) {
+    let out = run(program, args, image);
+    let (o, e) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(
+        out.status.success(),
+        "{program} {args:?}: {}\n{o}{e}",
+        out.status
+    );
+}
+
+/// An empty file of `size` bytes.
+pub(crate) fn sparse_file(dir: &Path, name: &str, size: u64) -> PathBuf {
+    let path = dir.join(name);
+    let file = std::fs::File::create(&path).expect("create image");
+    file.set_len(size).expect("set image size");
+    path
+}
+
+/// Checks an image file.
+pub(crate) fn check_file(image: &Path) -> Report {
+    let options = e4_device::OpenOptions {
+        read_only: true,
+        ..e4_device::OpenOptions::default()
+    };
+    let device = e4_device::open(image, &options).expect("open image");
+    check(&*device)
+}
+
+/// Checks a device.
+pub(crate) fn check(device: &dyn Device) -> Report {
+    e4_check::check(device, &Options::default(), &mut |_| {})
+}
+
+/// The problems of a report, one per line.
+pub(crate) fn list(report: &Report) -> String {
+    let mut text = format!("verdict {:?}\n", report.verdict);
+    for p in report.problems.iter().take(40) {
+        let _ = writeln!(text, "  {} {}: {p}", p.severity(), p.kind());
+    }
+    text
+}
+
+/// Panics unless a report holds nothing at all.
+pub(crate) fn assert_spotless(report: &Report, what: &str) {
+    assert!(report.problems.is_empty(), "{what}: {}", list(report));
+}
+
+/// A loop mount, undone when dropped, even by a panic.
+pub(crate) struct Mounted {
+    pub(crate) at: PathBuf,
+}
+
+impl Mounted {
+    /// `None` (said loudly) if this machine does not allow it.
+    pub(crate) fn new(image: &Path, at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("mount point");
+        let mut command = Command::new("mount");
+        command
+            .args(["-t", "ext4", "-o", "loop,user_xattr"])
+            .arg(image)
+            .arg(at);
+        match command.output() {
+            Ok(out) if out.status.success() => Some(Self { at: at.to_owned() }),
+            Ok(out) => {
+                skipped(&format!(
+                    "loop mount: {}",
+                    String::from_utf8_lossy(&out.stderr).trim()
+                ));
+                None
+            }
+            Err(e) => {
+                skipped(&format!("mount: {e}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(&self.at).status();
+        if !status.is_ok_and(|s| s.success()) {
+            eprintln!("could not unmount {}", self.at.display());
+        }
+    }
+}
+
+/// Fills a mounted filesystem with a bit of everything.
+pub(crate) fn fill(root: &Path, files: u32) {
+    use rustix::fs::{FallocateFlags, FileType, Mode, XattrFlags};
+    use std::os::unix::fs::{FileExt, symlink};
+    let htree = root.join("htree");
+    std::fs::create_dir(&htree).expect("mkdir");
+    for n in 0..files {
+        std::fs::write(
+            htree.join(format!("a file with a rather long name {n:06}")),
+            "x",
+        )
+        .unwrap();
+    }
+    for d in 0..20 {
+        let dir = root.join(format!("d{d}/e/f"));
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        std::fs::write(dir.join("file"), vec![7; 5000 * d]).expect("write");
+    }
+    // Fragmented: two files growing in turns, with holes, synced each time.
+    let one = std::fs::File::create(root.join("fragmented")).unwrap();
+    let two = std::fs::File::create(root.join("other")).unwrap();
+    for n in 0..700u64 {
+        one.write_all_at(&[1; 1024], n * 8192).unwrap();
+        two.write_all_at(&[2; 1024], n * 8192).unwrap();
+        if n % 50 == 0 {
+            one.sync_all().unwrap();
+        }
+    }
+    let prealloc = std::fs::File::create(root.join("preallocated")).unwrap();
+    prealloc.write_all_at(&[3; 100_000], 0).unwrap();
+    // Without extents there is no preallocation.
+    match rustix::fs::fallocate(&prealloc, FallocateFlags::KEEP_SIZE, 0, 2_000_000) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(e) => panic!("fallocate: {e}"),
+    }
+    symlink("short", root.join("fast")).unwrap();
+    symlink("x".repeat(59), root.join("fast59")).unwrap();
+    symlink("x".repeat(60), root.join("slow60")).unwrap();
+    symlink("long/".repeat(150), root.join("slow")).unwrap();
+    for (name, kind, device) in [
+        ("char", FileType::CharacterDevice, rustix::fs::makedev(1, 3)),
+        ("block", FileType::BlockDevice, rustix::fs::makedev(7, 300)),
+        ("pipe", FileType::Fifo, 0),
+    ] {
+        rustix::fs::mknodat(rustix::fs::CWD, root.join(name), kind, Mode::RUSR, device).unwrap();
+    }
+    std::fs::hard_link(root.join("fragmented"), root.join("d1/link")).unwrap();
+    for (file, count) in [("d1/e/f/file", 1), ("d2/e/f/file", 15), ("d3", 2)] {
+        for n in 0..count {
+            let (name, value) = (format!("user.name{n}"), [b'v'; 20]);
+            rustix::fs::setxattr(root.join(file), name, &value, XattrFlags::empty()).unwrap();
+        }
+    }
+}
