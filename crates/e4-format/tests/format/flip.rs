@@ -329,3 +329,35 @@ fn stored_seed_survives_a_new_uuid() {
     let sb = Superblock::from_raw(raw).unwrap();
     assert_eq!(sb.checksum_seed(), 0x1234_5678);
 }
+
+/// Counts above 16 bits exist only with large blocks.
+#[test]
+fn upper_halves_of_a_descriptor() {
+    let mut raw = Shape::FULL.raw();
+    let bits = 65536 * 8;
+    raw.s_log_block_size.set(6);
+    raw.s_log_cluster_size.set(6);
+    raw.s_first_data_block.set(0);
+    raw.s_blocks_per_group.set(bits);
+    raw.s_clusters_per_group.set(bits);
+    raw.s_blocks_count_hi.set(1);
+    raw.s_blocks_count_lo.set(0);
+    raw.s_inodes_per_group.set(131_072);
+    raw.s_inodes_count.set(8192 * 131_072);
+    let sb = Superblock::from_raw(raw).unwrap();
+    let desc = GroupDesc {
+        block_bitmap: FsBlock::new(0xFFFF_0001),
+        free_blocks_count: 0x1_0001,
+        free_inodes_count: 0x1_0002,
+        used_dirs_count: 0x1_0003,
+        itable_unused: 0x1_0004,
+        block_bitmap_csum: 0x1234_5678,
+        inode_bitmap_csum: 0x8765_4321,
+        exclude_bitmap: FsBlock::new(7 << 32 | 9),
+        ..sample_desc()
+    };
+    let mut bytes = vec![0; sb.desc_size()];
+    desc.encode(&mut bytes, &sb, GroupNo::new(3)).unwrap();
+    assert_eq!(GroupDesc::decode(&bytes, &sb, GroupNo::new(3)), Ok(desc));
+    assert_eq!(bytes[0x30..0x32], [1, 0]);
+}

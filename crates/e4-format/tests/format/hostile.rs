@@ -405,3 +405,25 @@ fn refused_by_name() {
     assert_eq!(reason.to_string(), "quota verity FEATURE_R31");
     assert_eq!(refused(0, 0), Ok(Ok(e4_format::Access::ReadWrite)));
 }
+
+#[test]
+fn tables_must_fit() {
+    // 1 KiB blocks: boot block, superblock, descriptors; a third block is the least.
+    let blocks = |n: u32| {
+        let mut raw = Shape::FULL.raw();
+        raw.s_blocks_count_lo.set(n);
+        raw.s_inodes_count.set(16);
+        raw.s_inodes_per_group.set(16);
+        raw.s_inode_size.set(128);
+        Superblock::from_raw(raw).map(drop)
+    };
+    assert_eq!(blocks(1), Err(FormatError::BlocksCount { found: 1 }));
+    assert_eq!(blocks(2), Err(FormatError::GdtTooLarge { blocks: 1 }));
+    assert_eq!(blocks(3), Ok(()));
+    // A last group of a single block is legal.
+    assert_eq!(Shape::FULL.superblock().groups(), 4);
+    let mut raw = Shape::FULL.raw();
+    raw.s_blocks_count_lo.set(3 * 8192 + 2);
+    let sb = Superblock::from_raw(raw).unwrap();
+    assert_eq!(sb.blocks_in_group(GroupNo::new(3)), 1);
+}
