@@ -69,7 +69,8 @@ impl Pieces {
             io,
             left: AtomicUsize::new(requests),
             inner: Mutex::new(
-                Rank::LEAF,
+                // Buffers are given back, and pooled, under it.
+                Rank::ENGINE_READY,
                 PiecesInner { admission: Some(admission), error: None, target, skip, valid },
             ),
         })

@@ -108,7 +108,7 @@ impl Shared {
         disk: &mut DiskInode,
     ) -> Result<()> {
         let state = InodeState::new(Arc::clone(self), ino, disk.clone());
-        let mut core = Core { disk: disk.clone() };
+        let mut core = Core::new(disk.clone());
         let mut edit = DirEdit::new(&state, &mut core, handle)?;
         e4_dir::init(&mut edit, parent, ino).map_err(|e| dir_error(&state, e))?;
         *disk = core.disk;

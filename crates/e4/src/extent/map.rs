@@ -56,7 +56,8 @@ impl InodeState {
         let mut pieces = Pieces::new();
         let mut at = range.start;
         while at < range.end {
-            let mapping = e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
+            let mapping =
+                core.status.lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
             let end = mapping.blocks().end.get().min(range.end).max(at + 1);
             match mapping {
                 Mapping::Hole(_) => pieces.push(Piece { blocks: at..end, to: Mapped::Hole }),

@@ -7,7 +7,9 @@
 //! - Nodes are verified when they are loaded and stamped when they are written.
 
 mod map;
+mod status;
 mod store;
 
 pub(crate) use map::{Mapped, Piece};
+pub(crate) use status::Status;
 pub(crate) use store::{NodeBytes, TreeEdit, TreeView, read_node, shape, tree, tree_error};

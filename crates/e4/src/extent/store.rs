@@ -107,6 +107,7 @@ impl<'a> TreeEdit<'a> {
         handle: &'a mut Handle,
         account: Account,
     ) -> Self {
+        core.status.forget();
         Self { shared: &state.shared, state, core, handle, account, spare: Vec::new(), taken: 0 }
     }
 

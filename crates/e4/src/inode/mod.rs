@@ -19,6 +19,7 @@ use e4_sync::{Arc, Mutex, Rank, RwLock};
 
 use crate::data::charge::InodeCharge;
 use crate::data::converter::Conv;
+use crate::extent::Status;
 use crate::mount::Shared;
 
 pub(crate) use orphan::{CREDITS_PER_ORPHAN, Orphans, Place};
@@ -32,6 +33,14 @@ pub(crate) type Inode = Arc<InodeIo<Conv>>;
 pub(crate) struct Core {
     /// The inode as the next [`Shared::store_inode`] will write it.
     pub(crate) disk: DiskInode,
+    /// The extents of its tree, if cached.
+    pub(crate) status: Status,
+}
+
+impl Core {
+    pub(crate) fn new(disk: DiskInode) -> Self {
+        Self { disk, status: Status::default() }
+    }
 }
 
 /// The filesystem's part of a loaded inode.
@@ -72,7 +81,7 @@ impl InodeState {
             seed,
             kind: disk.file_type(),
             size: AtomicU64::new(disk.size),
-            core: RwLock::new(Rank::EXTENT_TREE, Core { disk }),
+            core: RwLock::new(Rank::EXTENT_TREE, Core::new(disk)),
             overlay: Overlay::new(),
             pending_end: [AtomicU64::new(0), AtomicU64::new(0)],
             listed: AtomicBool::new(false),
