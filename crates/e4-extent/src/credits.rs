@@ -1,0 +1,203 @@
+//! Journal credits: how many metadata blocks an operation may change, known before it starts.
+//!
+//! Two kinds. [`crate::Plan::credits`] is exact, for a plan in hand. The functions here are bounds, for
+//! charging before anything is known but the shape of the tree; tests check that no operation exceeds
+//! them (S17, and rule 2 of the design: "charge per touched extent leaf, not per write").
+//!
+//! # The bound of a conversion
+//!
+//! With c entries per node, h = c/2 - 1, t touched leaves, and e = 2 * (runs + segments in flight), because
+//! a converted run adds at most two entries:
+//!
+//! - A leaf that overflows by a entries is split into nodes 3/4 full, which needs at most 1 + a/h new
+//!   ones: so n <= t + e/h new leaves, and of course no more than e.
+//! - An index node at the next level gets a of those as entries: at most 1 + a/h new index nodes for each
+//!   of the touched ones p, so p + n/h, and so on for each level; finally the root may overflow, once
+//!   per level it grows. (The design's `ceil(n/h) + depth + 1` is the same wherever p <= depth + 1; with
+//!   a root of four entries p is at most 4 up to depth 2, but larger for depth 3 and more, and then
+//!   only the form with p is a bound.)
+//! - Changed in place: the t leaves, the p index nodes, and the extra nodes loaded to be merged with
+//!   ([`crate::ConvertOptions::extras`]).
+//!
+//! p is bounded by the shape alone: at the level k below the root there are at most 4 * c^(k-1) nodes,
+//! and no more than t are touched.
+
+use crate::pack::fill;
+
+/// What an operation needs of the journal, in nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Credits {
+    /// Existing nodes changed in place.
+    pub dirtied: u32,
+    /// Nodes allocated.
+    pub allocated: u32,
+    /// Nodes freed.
+    pub freed: u32,
+}
+
+impl Credits {
+    /// Metadata blocks of a handle: the inode, the nodes, and a bitmap and a descriptor block for each
+    /// group that nodes are taken from or given back to, of which there are at most `groups`.
+    #[must_use]
+    pub const fn blocks(&self, groups: u32) -> u32 {
+        let moved = self.allocated.saturating_add(self.freed);
+        let groups = if moved < groups { moved } else { groups };
+        1u32.saturating_add(self.dirtied)
+            .saturating_add(self.allocated)
+            .saturating_add(groups.saturating_mul(2))
+    }
+
+    /// True if `self` is enough for `need`.
+    #[must_use]
+    pub const fn covers(&self, need: &Self) -> bool {
+        need.dirtied <= self.dirtied && need.allocated <= self.allocated && need.freed <= self.freed
+    }
+}
+
+/// The shape of a tree, as far as credits depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Levels below the root.
+    pub depth: u16,
+    /// Entries per node block ([`crate::NodeRead::node_entries`]).
+    pub node_entries: u16,
+    /// Entries of the root ([`crate::NodeRead::root_entries`]).
+    pub root_entries: u16,
+}
+
+impl Shape {
+    /// h = c/2 - 1: a new node's worth of added entries.
+    const fn half(self) -> u64 {
+        let half = (self.node_entries as u64 / 2).saturating_sub(1);
+        if half == 0 { 1 } else { half }
+    }
+
+    /// The most nodes there can be `below` levels below the root (1: its children).
+    fn nodes_max(self, below: u16) -> u64 {
+        let c = u64::from(self.node_entries);
+        (1..below).fold(u64::from(self.root_entries), |n, _| n.saturating_mul(c))
+    }
+
+    /// Index nodes above `leaves` leaves, the root not counted.
+    fn path(self, leaves: u64) -> u64 {
+        (1..self.depth)
+            .map(|below| self.nodes_max(below).min(leaves))
+            .sum()
+    }
+
+    /// New nodes when `entries` entries are added to `leaves` leaves, all levels.
+    fn new_nodes(self, leaves: u64, entries: u64) -> u64 {
+        let h = self.half();
+        let mut total = 0_u64;
+        let mut added = entries;
+        // From the leaves up; `below` counts levels below the root.
+        for below in (1..=self.depth).rev() {
+            let touched = self.nodes_max(below).min(leaves);
+            added = (touched.min(added) + added / h).min(added);
+            total += added;
+        }
+        total + self.growth(added)
+    }
+
+    /// New nodes below a root to which `added` entries are added.
+    fn growth(self, added: u64) -> u64 {
+        if added == 0 {
+            return 0;
+        }
+        let (c, root) = (u64::from(self.node_entries), u64::from(self.root_entries));
+        let target = u64::try_from(fill(usize::from(self.node_entries)))
+            .unwrap_or(c)
+            .max(2);
+        let mut entries = root + added;
+        let mut total = 0;
+        while entries > root {
+            entries = if entries <= c {
+                1
+            } else {
+                entries.div_ceil(target)
+            };
+            total += entries;
+        }
+        total
+    }
+}
+
+/// The charge for recording published ranges of one inode: cheap to keep current, one addition per
+/// submission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConvertCharge {
+    /// The tree.
+    pub shape: Shape,
+    /// Leaves that hold blocks to be converted; at least the true number, at most the leaves there are.
+    pub leaves: u32,
+    /// Separate ranges published and not yet recorded.
+    pub runs: u32,
+    /// Segments in flight: each may become a run.
+    pub in_flight: u32,
+    /// Extra nodes the recording may load ([`crate::ConvertOptions::extras`]).
+    pub extras: u32,
+}
+
+impl ConvertCharge {
+    /// e: entries the conversion may add.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        2 * (self.runs as u64 + self.in_flight as u64)
+    }
+
+    /// n + x: nodes the conversion may allocate. To be charged against free space before submission.
+    #[must_use]
+    pub fn new_nodes(&self) -> u32 {
+        clamp(self.shape.new_nodes(u64::from(self.leaves), self.entries()))
+    }
+
+    /// Everything the conversion may need.
+    #[must_use]
+    pub fn credits(&self) -> Credits {
+        let leaves = u64::from(self.leaves);
+        let own = if self.shape.depth == 0 {
+            0
+        } else {
+            leaves + self.shape.path(leaves)
+        };
+        let touched = clamp(own + u64::from(self.extras));
+        Credits {
+            dirtied: touched,
+            allocated: self.new_nodes(),
+            freed: touched,
+        }
+    }
+}
+
+/// The most an insertion may need: every node on the way splits, the root grows by a level, and the
+/// leaf to the right (with its own way) changes because the extent joins it.
+#[must_use]
+pub fn credits_for_insert(shape: Shape) -> Credits {
+    let depth = u32::from(shape.depth);
+    Credits {
+        dirtied: depth * 2,
+        allocated: clamp(shape.new_nodes(1, 1)),
+        freed: depth * 2,
+    }
+}
+
+/// The most a removal may need that visits no more than `leaves` leaves
+/// ([`crate::RemoveLimits::leaves`]): at most one extent is cut in two.
+#[must_use]
+pub fn credits_for_remove(shape: Shape, leaves: u32, extras: u32) -> Credits {
+    let charge = ConvertCharge {
+        shape,
+        leaves,
+        runs: 0,
+        in_flight: 0,
+        extras,
+    };
+    Credits {
+        allocated: clamp(shape.new_nodes(1, 1)),
+        ..charge.credits()
+    }
+}
+
+fn clamp(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
