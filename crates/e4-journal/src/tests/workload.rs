@@ -58,7 +58,7 @@ fn content(world: &World, block: u64, version: u64) -> Vec<u8> {
             word[8..].copy_from_slice(&version.to_le_bytes());
         }
     }
-    if version % 3 == 0 {
+    if version.is_multiple_of(3) {
         // As hostile as it gets: a commit record of a transaction yet to come, committed in the far future.
         let tid = u32::try_from(version / 2 + 3).unwrap();
         bytes[..4].copy_from_slice(&e4_format::jbd2::JBD2_MAGIC.to_be_bytes());
