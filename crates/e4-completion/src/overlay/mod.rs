@@ -135,8 +135,16 @@ impl Overlay {
             return 0;
         }
         let chunks = self.chunks.read();
-        let delta = self.change(&chunks, range.clone(), Planes::Both, false);
         let held = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
+        // By the chunks there are, not by those there could be: a truncate clears to the end of the
+        // largest file.
+        let mut delta = 0;
+        for &number in chunks.range(held.clone()).map(|(number, _)| number) {
+            let start = number * CHUNK_BLOCKS;
+            let end = start.saturating_add(CHUNK_BLOCKS);
+            let part = start.max(range.start)..end.min(range.end);
+            delta += self.change(&chunks, part, Planes::Both, false);
+        }
         let any_empty = chunks.range(held.clone()).any(|(_, c)| c.is_empty());
         drop(chunks);
         if any_empty {
