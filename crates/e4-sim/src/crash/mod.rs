@@ -237,11 +237,11 @@ impl<'a> Chooser<'a> {
             if !self.rng.chance(keep, 16) {
                 continue;
             }
-            // A write takes effect at one moment between its submission and its completion: any
-            // choice of moments is a legal order, and every legal order has one.
-            let end = pending.completed.unwrap_or(self.end);
-            let span = (end - pending.submitted.min(end)) as u64;
-            let moment = (pending.submitted as u64) * 1024 + self.rng.below(span * 1024 + 1);
+            // A completed write took effect when it completed, one in flight at any moment so far.
+            let moment = pending.completed.unwrap_or_else(|| {
+                let span = (self.end - pending.submitted) as u64;
+                pending.submitted + self.rng.below(span + 1) as usize
+            });
             let missing = if torn && self.rng.chance(1, 2) {
                 self.tear(pending)
             } else {

@@ -4,9 +4,9 @@
 //! - A write that completed before a successful flush *began*, where that flush has ended, is *durable*.
 //! - Every other submitted write is *pending*: it may be on the medium, or not, or torn at sector size.
 //! - A write covered by a failed flush is *tainted*: pending for ever, no later flush saves it. It can
-//!   still be overwritten: sectors written by a durable write that was submitted after it ended are
-//!   settled.
-//! - Where pending writes overlap, one that completed before another was submitted lies below it.
+//!   still be overwritten: sectors written by a durable write that completed after it are settled.
+//! - Where writes overlap, they lie in the order in which they completed, since that is what reads saw;
+//!   one still in flight may have taken effect at any moment since its submission.
 
 use crate::image::Image;
 use crate::log::{Event, Log, Payload, WriteRecord};
@@ -112,7 +112,10 @@ impl Replay {
         for write in &durable {
             apply(medium, &log.writes[write.write], write.len);
             for below in &mut rest {
-                if below.completed.is_some_and(|end| end < write.submitted) {
+                if below
+                    .completed
+                    .is_some_and(|end| Some(end) < write.completed)
+                {
                     below.settle(log, &log.writes[write.write], write.len);
                 }
             }
