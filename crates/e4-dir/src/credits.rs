@@ -7,8 +7,8 @@ use crate::store::DirRead;
 pub struct InsertCost {
     /// Directory blocks written, appended ones included.
     pub written: u32,
-    /// Directory blocks appended. What allocating them writes (bitmaps, descriptors, the extent tree) is
-    /// the store's to add.
+    /// Directory blocks appended. What allocating them writes (bitmaps, descriptors, the extent
+    /// tree) is the store's to add.
     pub appended: u32,
 }
 
@@ -16,8 +16,8 @@ pub struct InsertCost {
 pub fn credits_for_insert<S: DirRead + ?Sized>(store: &S) -> InsertCost {
     let cx = store.context();
     if cx.dir_index && store.is_indexed() {
-        // The leaf and its other half; on each level the node and its other half; the root. A root that
-        // hands its pairs down stands for the two nodes of a level that did not exist.
+        // The leaf and its other half; on each level the node and its other half; the root. A root
+        // that hands its pairs down stands for the two nodes of a level that did not exist.
         let levels = u32::from(cx.indirect_levels_max());
         return InsertCost {
             written: 3 + 2 * levels,

@@ -1,10 +1,12 @@
 //! Positions in a directory.
 //!
-//! Decisions: directories with an index, and those of a single block that will get one, are listed in
-//! order of hashes, so that a position survives splits, compaction and the conversion of a block to an
-//! htree: a name that stays is listed exactly once. Others are listed in order of blocks, where entries
-//! never move. Names with equal hashes (62 bits of them) are told apart by a checksum of the name, which a
-//! [`Cursor`] has room for and its 63-bit form has not.
+//! Decisions: directories with an index, and those of a single block that will get one, are listed
+//! in order of hashes, so that a position survives splits, compaction and the conversion of a block
+//! to an htree: a name that stays is listed exactly once. Others are listed in order of blocks,
+//! where entries never move. Among equal major hashes a checksum of the name decides, not the minor
+//! hash, which the legacy algorithm does not have. Names that are equal in all 62 bits (none among
+//! honest ones) share a position: who stops between them goes on behind them, for a listing must
+//! end on any image.
 
 use e4_format::FileBlock;
 use e4_format::csum::{CRC32C_INIT, crc32c};
@@ -38,43 +40,28 @@ pub(crate) enum Position {
     End,
 }
 
-/// Place of a name in hash order.
+/// Place of a name in hash order: 31 bits of the major hash, 31 of a checksum of the name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Key {
-    /// 31 bits of the major hash, 31 of the minor one.
-    pub(crate) hash: u64,
-    /// Checksum of the name, among equal hashes.
-    pub(crate) tie: u32,
-}
+pub(crate) struct Key(u64);
 
 impl Key {
     /// Before all names.
-    pub(crate) const FIRST: Self = Self { hash: 0, tie: 0 };
+    pub(crate) const FIRST: Self = Self(0);
 
-    /// Of a name; `major` is what its place is decided by.
-    pub(crate) fn new(major: u32, minor: u32, name: &[u8]) -> Self {
+    /// Of a name whose place is decided by `major`.
+    pub(crate) fn new(major: u32, name: &[u8]) -> Self {
         let major = u64::from(major.min(MAJOR_MAX) >> 1);
-        let hash = major << 31 | u64::from(minor >> 1);
-        Self {
-            hash,
-            tie: crc32c(CRC32C_INIT, name),
-        }
+        Self(major << 31 | u64::from(crc32c(CRC32C_INIT, name) >> 1))
     }
 
     /// The major hash it begins at.
     pub(crate) fn major(self) -> u32 {
-        u32::try_from(self.hash >> 31 << 1).unwrap_or(MAJOR_MAX)
+        u32::try_from(self.0 >> 31 << 1).unwrap_or(MAJOR_MAX)
     }
 
-    /// The position behind this name: exact in 63 bits unless `next` has the same hash.
-    pub(crate) fn after(self, next: Option<Self>) -> Self {
-        match next {
-            Some(n) if n.hash == self.hash => n,
-            _ => Self {
-                hash: self.hash + 1,
-                tie: 0,
-            },
-        }
+    /// The position behind it.
+    pub(crate) const fn after(self) -> Self {
+        Self(self.0 + 1)
     }
 }
 
@@ -84,14 +71,13 @@ impl Cursor {
     /// Behind everything.
     pub const END: Self = Self(Position::End);
 
-    /// As a number below 2^63, for interfaces that have no more. Among names with equal hashes it means
-    /// the first of them: whoever resumes there may see some again but misses none.
+    /// As a number below 2^63, for interfaces that have no more.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         match self.0 {
             Position::Start => 0,
             Position::AfterDot => 1,
-            Position::Hash(key) => key.hash + 2,
+            Position::Hash(key) => key.0 + 2,
             Position::Linear { block, offset } => {
                 LINEAR | u64::from(block.get()) << OFFSET_BITS | u64::from(offset)
             }
@@ -105,10 +91,7 @@ impl Cursor {
         Self(match bits {
             0 => Position::Start,
             1 => Position::AfterDot,
-            2..LINEAR => Position::Hash(Key {
-                hash: bits - 2,
-                tie: 0,
-            }),
+            2..LINEAR => Position::Hash(Key(bits - 2)),
             LINEAR..END => match u32::try_from((bits & !LINEAR) >> OFFSET_BITS) {
                 Ok(block) => {
                     let [a, b, ..] = bits.to_le_bytes();
@@ -130,12 +113,7 @@ mod tests {
     use super::*;
 
     fn cursors() -> impl Iterator<Item = Cursor> {
-        let hash = |major, minor| {
-            Position::Hash(Key {
-                tie: 0,
-                ..Key::new(major, minor, b"x")
-            })
-        };
+        let hash = |bits| Position::Hash(Key(bits));
         let linear = |block, offset| Position::Linear {
             block: FileBlock::new(block),
             offset,
@@ -143,9 +121,9 @@ mod tests {
         [
             Position::Start,
             Position::AfterDot,
-            hash(0, 0),
-            hash(2, u32::MAX),
-            hash(MAJOR_MAX, u32::MAX),
+            hash(0),
+            hash(1 << 31),
+            Position::Hash(Key::new(u32::MAX, b"x")),
             linear(0, 0),
             linear(1, 12),
             linear(u32::MAX - 1, 65532),
@@ -170,8 +148,8 @@ mod tests {
 
     #[test]
     fn behind_the_largest_hash_is_still_a_hash_position() {
-        let largest = Key::new(u32::MAX, u32::MAX, b"x");
-        let after = Cursor(Position::Hash(largest.after(None)));
+        let largest = Key::new(u32::MAX, b"x");
+        let after = Cursor(Position::Hash(largest.after()));
         assert_eq!(Cursor::from_bits(after.to_bits()), after);
         assert_eq!(largest.major(), MAJOR_MAX);
     }

@@ -1,7 +1,7 @@
 //! Everything that changes a directory other than adding names.
 //!
-//! Decisions: all of these change one block. Blocks that become empty stay: an htree leaf without names
-//! is legal, and giving it back would move others.
+//! Decisions: all of these change one block. Blocks that become empty stay: an htree leaf without
+//! names is legal, and giving it back would move others.
 
 use e4_format::htree::DxKind;
 use e4_format::{FileBlock, FileType, InodeNo, dir};
@@ -58,8 +58,8 @@ pub fn remove<S: DirStore + ?Sized>(
     Ok(Some(found.target))
 }
 
-/// Makes the existing `name` stand for another inode and returns what it stood for; `None` if there is no
-/// such name.
+/// Makes the existing `name` stand for another inode and returns what it stood for; `None` if there
+/// is no such name.
 ///
 /// # Errors
 /// As for [`remove`], and an inode that cannot be.

@@ -1,7 +1,7 @@
 //! What can go wrong in a directory: one variant per place where it is noticed.
 //!
-//! Decisions: damage names the logical block of the directory and the rule it breaks; the inode is the
-//! store's to add. Absence of a name is a value (`None`), never an error.
+//! Decisions: damage names the logical block of the directory and the rule it breaks; the inode is
+//! the store's to add. Absence of a name is a value (`None`), never an error.
 
 use e4_format::{FileBlock, FormatError, InodeNo};
 

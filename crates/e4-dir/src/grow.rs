@@ -1,9 +1,10 @@
-//! Adding a leaf to the index: into the node above it, splitting full nodes on the way up, and one more
-//! level when the root is full.
+//! Adding a leaf to the index: into the node above it, splitting full nodes on the way up, and one
+//! more level when the root is full.
 //!
-//! Decisions: how many blocks it takes is known before the first is appended, the new contents before the
-//! first is written. A node is cut in the middle, as hashes are spread evenly. A full root hands all its
-//! pairs to one new node; that always has room for one more, as it does not hold `.` and `..`.
+//! Decisions: how many blocks it takes is known before the first is appended, the new contents
+//! before the first is written. A node is cut in the middle, as hashes are spread evenly. A full
+//! root hands all its pairs to one new node; that always has room for one more, as it does not hold
+//! `.` and `..`.
 
 use e4_format::htree::{DxEntry, DxKind, DxRootInfo, dx_limit, init_node};
 use e4_format::{FileBlock, InodeNo};
@@ -61,8 +62,8 @@ pub(crate) fn nodes_needed<B: std::ops::Deref<Target = [u8]>>(
     Ok(needed)
 }
 
-/// Index blocks that change when `pair` is added behind the leaf of `path`. Uses as many of `spare` as
-/// [`nodes_needed`] said.
+/// Index blocks that change when `pair` is added behind the leaf of `path`. Uses as many of `spare`
+/// as [`nodes_needed`] said.
 pub(crate) fn add_leaf<B: std::ops::Deref<Target = [u8]>>(
     cx: &DirContext,
     path: &Path<B>,

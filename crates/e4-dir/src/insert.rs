@@ -1,9 +1,9 @@
 //! Adding a name.
 //!
-//! Decisions: whether the name is taken is found out on the way to its place, which costs nothing extra.
-//! A full leaf is first compacted, then split; a full single block becomes an htree if the image has
-//! `dir_index` and names a hash we know. A directory of several blocks without an index stays so. Nothing is
-//! added to a directory with a damaged index: its order could not be kept.
+//! Decisions: whether the name is taken is found out on the way to its place, which costs nothing
+//! extra. A full leaf is first compacted, then split; a full single block becomes an htree if the
+//! image has `dir_index` and names a hash we know. A directory of several blocks without an index
+//! stays so. Nothing is added to a directory with a damaged index: its order could not be kept.
 
 use e4_format::htree::{DxEntry, DxRootInfo, HashVersion};
 use e4_format::{FileBlock, FileType, InodeNo, dir};
@@ -14,7 +14,7 @@ use crate::error::{DirError, in_block};
 use crate::grow::{Spare, Writes, add_leaf, nodes_needed};
 use crate::lookup::{Visits, advance_within};
 use crate::path::Index;
-use crate::record::{Records, has_room, records};
+use crate::record::{Records, records};
 use crate::root;
 use crate::split::{NewEntry, check_range, compacted, cut, leaf};
 use crate::store::{DirRead, DirStore, Expect, index_kind, read, seal_linear};
@@ -22,8 +22,8 @@ use crate::store::{DirRead, DirStore, Expect, index_kind, read, seal_linear};
 /// Largest number of blocks an index can point to.
 const INDEXED_BLOCKS_MAX: u32 = 1 << 28;
 
-/// How a name will be added: everything that is going to be written, made without changing anything.
-/// Valid as long as the directory does not change.
+/// How a name will be added: everything that is going to be written, made without changing
+/// anything. Valid as long as the directory does not change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct InsertPlan {
@@ -72,8 +72,8 @@ impl InsertPlan {
 /// Adds `name` for `inode`.
 ///
 /// # Errors
-/// [`DirError::Exists`]; a name or inode that cannot be; a full index; damage; no space. Nothing has been
-/// changed then.
+/// [`DirError::Exists`]; a name or inode that cannot be; a full index; damage; no space. Nothing
+/// has been changed then.
 pub fn insert<S: DirStore + ?Sized>(
     store: &mut S,
     name: &[u8],
@@ -117,18 +117,20 @@ pub fn plan_insert<S: DirRead + ?Sized>(
     })
 }
 
-/// Adds the entry to a block that has room for it.
+/// The block with the entry, stamped; `None` if it has no room without moving others. Trying on a
+/// copy costs less than looking for room first.
 fn put_into(
     cx: &DirContext,
     at: FileBlock,
-    mut block: Vec<u8>,
+    block: &[u8],
     new: &NewEntry<'_>,
-) -> Result<Writes, DirError> {
+) -> Result<Option<Writes>, DirError> {
+    let mut block = block.to_vec();
     if !new.put(cx, at, &mut block)? {
-        return Err(DirError::SplitFailed { block: at });
+        return Ok(None);
     }
     seal_linear(cx, at, &mut block)?;
-    Ok(vec![(at, block)])
+    Ok(Some(vec![(at, block)]))
 }
 
 /// Says that the name exists if it is in this block.
@@ -154,12 +156,12 @@ fn insert_linear<S: DirRead + ?Sized>(
     for at in (0..store.blocks()).map(FileBlock::new) {
         let block = read(store, at, Expect::Linear)?;
         refuse_duplicate(store, at, &block, new.name)?;
-        if room.is_none() && has_room(cx, at, &block, new.name.len())? {
-            room = Some((at, block));
+        if room.is_none() {
+            room = put_into(cx, at, &block, new)?;
         }
     }
-    if let Some((at, block)) = room {
-        return Ok(InsertPlan::of(put_into(cx, at, block.to_vec(), new)?));
+    if let Some(writes) = room {
+        return Ok(InsertPlan::of(writes));
     }
     match (store.blocks(), cx.default_hash) {
         (0, _) => Err(DirError::NoBlocks.into()),
@@ -168,9 +170,12 @@ fn insert_linear<S: DirRead + ?Sized>(
             let at = appendable(blocks, 1, u32::MAX)?;
             let mut block = vec![0; cx.block_len()];
             dir::init_block(&mut block, &cx.format).map_err(in_block(at))?;
+            let Some(writes) = put_into(cx, at, &block, new)? else {
+                return Err(DirError::SplitFailed { block: at }.into());
+            };
             Ok(InsertPlan {
                 append: 1,
-                ..InsertPlan::of(put_into(cx, at, block, new)?)
+                ..InsertPlan::of(writes)
             })
         }
     }
@@ -247,21 +252,21 @@ fn insert_indexed<S: DirRead + ?Sized>(
         let at = path.leaf();
         let block = read_leaf(store, at)?;
         refuse_duplicate(store, at, &block, new.name)?;
-        if room.is_none() && has_room(cx, at, &block, new.name.len())? {
-            room = Some((at, block));
+        if room.is_none() {
+            room = put_into(cx, at, &block, new)?;
         }
         if !advance_within(store, &mut path, hash, &mut visits)? {
             break;
         }
     }
     match room {
-        Some((at, block)) => Ok(InsertPlan::of(put_into(cx, at, block.to_vec(), new)?)),
+        Some(writes) => Ok(InsertPlan::of(writes)),
         None => split(store, version, hash, new),
     }
 }
 
-/// Reads a leaf that may be written to. Without checksums nothing but its looks tells that an index leads
-/// to one of its own nodes, which writing would destroy.
+/// Reads a leaf that may be written to. Without checksums nothing but its looks tells that an index
+/// leads to one of its own nodes, which writing would destroy.
 fn read_leaf<S: DirRead + ?Sized>(store: &S, at: FileBlock) -> Result<S::Block, S::Error> {
     let block = read(store, at, Expect::Linear)?;
     let cx = store.context();

@@ -1,9 +1,9 @@
 //! Listing a directory.
 //!
-//! Decisions: one call lists until the visitor has enough; nothing is kept between calls but a [`Cursor`].
-//! In hash order, leaves that share a hash are listed together, sorted. A name whose hash does not belong
-//! into its leaf (damage) is listed at the nearer end of the leaf's range, so that positions only ever
-//! grow and a listing ends.
+//! Decisions: one call lists until the visitor has enough; nothing is kept between calls but a
+//! [`Cursor`]. In hash order, leaves that share a hash are listed together, sorted. A name whose
+//! hash does not belong into its leaf (damage) is listed at the nearer end of the leaf's range, so
+//! that positions only ever grow and a listing ends.
 
 use core::ops::ControlFlow;
 use e4_format::htree::HashVersion;
@@ -37,8 +37,8 @@ pub type Visitor<'v> = &'v mut dyn FnMut(Listed<'_>) -> ControlFlow<()>;
 /// [`Cursor::END`] if there is no more.
 ///
 /// # Errors
-/// Damage; the store failed; [`DirError::CursorMode`] if `from` is of another kind of directory. Entries
-/// shown before are valid.
+/// Damage; the store failed; [`DirError::CursorMode`] if `from` is of another kind of directory.
+/// Entries shown before are valid.
 pub fn iterate<S: DirRead + ?Sized>(
     store: &S,
     from: Cursor,
@@ -203,8 +203,7 @@ fn collect(
         let Some(inode) = e.inode.filter(|_| !is_dot(e.name)) else {
             continue;
         };
-        let h = cx.hash(hash, e.name);
-        let key = Key::new(place(h.major), h.minor, e.name);
+        let key = Key::new(place(cx.hash(hash, e.name).major), e.name);
         if key >= start {
             group.push((
                 key,
@@ -221,10 +220,8 @@ fn collect(
 
 fn show(mut group: Group, visit: Visitor<'_>) -> ControlFlow<Cursor> {
     group.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.name.cmp(&y.name)));
-    let mut rest = group.iter().peekable();
-    while let Some((key, item)) = rest.next() {
-        let next = key.after(rest.peek().map(|(k, _)| *k));
-        let next = Cursor(Position::Hash(next));
+    for (key, item) in &group {
+        let next = Cursor(Position::Hash(key.after()));
         let &Item {
             ref name,
             inode,

@@ -1,11 +1,11 @@
 //! Directories of ext4: linear ones and those with an htree, over an abstract store of blocks.
 //!
-//! Architecture invariants: no I/O, no locks, no journal, no `unsafe`. An operation reads, plans, appends,
-//! and only then writes: what fails before the first write has changed nothing. No bytes in a block make
-//! an operation panic, loop or read more than a few times the directory's blocks.
+//! Architecture invariants: no I/O, no locks, no journal, no `unsafe`. An operation reads, plans,
+//! appends, and only then writes: what fails before the first write has changed nothing. No bytes
+//! in a block make an operation panic, loop or read more than a few times the directory's blocks.
 //!
-//! Where to begin: [`store`] is what a directory lives in, [`lookup`] and [`insert`] are what it is for,
-//! `path` is how the htree is walked.
+//! Where to begin: [`store`] is what a directory lives in, [`lookup`] and [`insert`] are what it is
+//! for, `path` is how the htree is walked.
 #![forbid(unsafe_code)]
 
 mod context;

@@ -1,8 +1,8 @@
 //! Finding a name.
 //!
 //! Decisions: `.` and `..` are looked for in block 0 and nowhere else. An index that cannot be used
-//! (damaged, or hashed in a way we do not know) costs time, not the answer: then every block is searched.
-//! A leaf that cannot be read is an error all the same: the name may be in it.
+//! (damaged, or hashed in a way we do not know) costs time, not the answer: then every block is
+//! searched. A leaf that cannot be read is an error all the same: the name may be in it.
 
 use e4_format::{FileBlock, FileType, InodeNo, dir};
 

@@ -1,9 +1,10 @@
 //! Walking an htree: from the root down to a leaf, and on to the leaf after it.
 //!
-//! Decisions: a path holds the blocks it came through, so what follows needs no second read. Depth is
-//! fixed by the root before the descent begins, every child must lie inside the directory and differ from
-//! all blocks above it, and a node's hashes must lie within what its parent promises: no damage makes a
-//! descent longer than the depth. How many leaves are visited one after another is the caller's to bound.
+//! Decisions: a path holds the blocks it came through, so what follows needs no second read. Depth
+//! is fixed by the root before the descent begins, every child must lie inside the directory and
+//! differ from all blocks above it, and a node's hashes must lie within what its parent promises:
+//! no damage makes a descent longer than the depth. How many leaves are visited one after another
+//! is the caller's to bound.
 
 use e4_format::htree::{DxEntry, DxKind, DxNode, DxRootInfo, HashVersion};
 use e4_format::{FileBlock, InodeNo};

@@ -1,8 +1,8 @@
 //! The entries of a block as values, and blocks packed from them.
 //!
-//! Decisions: entries move between blocks as the bytes they are, so that a type we do not know survives;
-//! only their length changes. Packing writes each entry once; the format's own insert, which looks for
-//! room from the start each time, would make a split quadratic.
+//! Decisions: entries move between blocks as the bytes they are, so that a type we do not know
+//! survives; only their length changes. Packing writes each entry once; the format's own insert,
+//! which looks for room from the start each time, would make a split quadratic.
 
 use e4_format::dir::{self, RECORD_HEADER, record_size};
 use e4_format::htree::HashVersion;
@@ -72,8 +72,8 @@ pub(crate) fn records(
     Ok(all)
 }
 
-/// A block with these entries of `from` and nothing between them, not stamped. The last one has all the
-/// slack.
+/// A block with these entries of `from` and nothing between them, not stamped. The last one has all
+/// the slack.
 pub(crate) fn pack(
     cx: &DirContext,
     at: FileBlock,
@@ -116,31 +116,10 @@ pub(crate) fn pack(
     Ok(block)
 }
 
-/// Sets the length of the record that begins here. Only the whole of a block of 64 KiB does not fit 16
-/// bits; the format stores it as 65535.
+/// Sets the length of the record that begins here. Only the whole of a block of 64 KiB does not fit
+/// 16 bits; the format stores it as 65535.
 fn set_len(record: &mut [u8], len: usize) {
     if let Some(to) = record.get_mut(4..).and_then(|b| b.first_chunk_mut()) {
         *to = u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes();
     }
-}
-
-/// True if the block has room for a name of this length without moving entries.
-pub(crate) fn has_room(
-    cx: &DirContext,
-    at: FileBlock,
-    block: &[u8],
-    name_len: usize,
-) -> Result<bool, DirError> {
-    for e in dir::entries(block, &cx.format) {
-        let e = e.map_err(in_block(at))?;
-        let used = if e.inode.is_some() {
-            record_size(e.name.len())
-        } else {
-            0
-        };
-        if e.rec_len - used >= record_size(name_len) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -1,11 +1,11 @@
 //! Dividing the entries of a full block among two, in order of their hashes.
 //!
-//! Decisions: the new entry takes part, so both halves are known to hold what they get. The cut is where
-//! the halves differ least in bytes, but rather between different hashes than within a run of equal ones:
-//! a run that is cut makes every lookup of its names visit both leaves.
+//! Decisions: the new entry takes part, so both halves are known to hold what they get. The cut is
+//! where the halves differ least in bytes, but rather between different hashes than within a run of
+//! equal ones: a run that is cut makes every lookup of its names visit both leaves.
 //!
-//! Invariant: entries have at most 264 bytes and blocks at least 1012 for them, so a block that cannot
-//! hold its entries and a new one can always be divided so that both halves fit.
+//! Invariant: entries have at most 264 bytes and blocks at least 1012 for them, so a block that
+//! cannot hold its entries and a new one can always be divided so that both halves fit.
 
 use e4_format::{FileBlock, FileType, InodeNo, dir};
 
@@ -107,8 +107,8 @@ fn with_new(
     Ok(block)
 }
 
-/// The block with all its entries moved together, and the new one, stamped; `None` if they do not fit.
-/// `dots` come first.
+/// The block with all its entries moved together, and the new one, stamped; `None` if they do not
+/// fit. `dots` come first.
 pub(crate) fn compacted(
     cx: &DirContext,
     at: FileBlock,
@@ -129,8 +129,8 @@ pub(crate) fn compacted(
     with_new(cx, at, pack(cx, at, from, sources)?, names, new).map(Some)
 }
 
-/// Refuses to split a leaf with names that the index does not lead to: the halves would make its order
-/// wrong for others too.
+/// Refuses to split a leaf with names that the index does not lead to: the halves would make its
+/// order wrong for others too.
 pub(crate) fn check_range<B: std::ops::Deref<Target = [u8]>>(
     path: &Path<B>,
     names: &[Record],

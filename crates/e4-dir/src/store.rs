@@ -1,12 +1,12 @@
 //! What a directory lives in: numbered blocks and one flag.
 //!
 //! Decisions: two traits, as capabilities. Whoever only looks up gets a [`DirRead`] and can change
-//! nothing. The store does not know what a block is for, so a reader hands it a [`Check`]; a store that
-//! caches runs it once per load and kind ([`Check::tag`]), one that does not runs it on every read.
-//! Operations stamp checksums themselves and write complete blocks.
+//! nothing. The store does not know what a block is for, so a reader hands it a [`Check`]; a store
+//! that caches runs it once per load and kind ([`Check::tag`]), one that does not runs it on every
+//! read. Operations stamp checksums themselves and write complete blocks.
 //!
-//! Invariant: an operation reads everything it needs, then appends, then writes. What fails before the
-//! first write has changed nothing; [`DirStore::append`] is all or nothing for the same reason.
+//! Invariant: an operation reads everything it needs, then appends, then writes. What fails before
+//! the first write has changed nothing; [`DirStore::append`] is all or nothing for the same reason.
 
 use core::ops::Deref;
 use e4_format::htree::DxKind;
@@ -39,8 +39,8 @@ pub trait DirRead {
     /// The store's own (device, a hole), or what the check said.
     fn read(&self, at: FileBlock, check: Check<'_>) -> Result<Self::Block, Self::Error>;
 
-    /// Called when the index of this directory cannot be used and a lookup or iteration goes through all
-    /// blocks instead: the place to remember that the image needs a check.
+    /// Called when the index of this directory cannot be used and a lookup or iteration goes
+    /// through all blocks instead: the place to remember that the image needs a check.
     fn index_unusable(&self, why: &Self::Error) {
         let _ = why;
     }
@@ -51,8 +51,8 @@ pub trait DirStore: DirRead {
     /// Sets or clears the inode's flag `INDEX`.
     fn set_indexed(&mut self, indexed: bool);
 
-    /// Adds `count` blocks (at least 1) at the end, all or none. Their contents do not matter: each is
-    /// written before the operation returns. Called before anything is changed.
+    /// Adds `count` blocks (at least 1) at the end, all or none. Their contents do not matter: each
+    /// is written before the operation returns. Called before anything is changed.
     ///
     /// # Errors
     /// No space, or what kept the store from finding out; the directory is as long as before.
@@ -61,8 +61,8 @@ pub trait DirStore: DirRead {
     /// Makes `bytes`, a complete block with its checksum, the contents of block `at`.
     ///
     /// # Errors
-    /// Only if the store is lost altogether (the journal was aborted): an operation does not undo what
-    /// it has already written.
+    /// Only if the store is lost altogether (the journal was aborted): an operation does not undo
+    /// what it has already written.
     fn write(&mut self, at: FileBlock, bytes: &[u8]) -> Result<(), Self::Error>;
 }
 
@@ -104,7 +104,8 @@ impl<'a> Check<'a> {
         self.expect
     }
 
-    /// A small number for [`Check::expect`], 1 to 4, for remembering which checks a block has passed.
+    /// A small number for [`Check::expect`], 1 to 4, for remembering which checks a block has
+    /// passed.
     #[must_use]
     pub const fn tag(&self) -> u8 {
         match self.expect {
@@ -158,8 +159,8 @@ fn check_linear(cx: &DirContext, at: FileBlock, bytes: &[u8]) -> Result<(), DirE
     Ok(())
 }
 
-/// What an index block in an indexed directory is, by its looks; `None` for a block of entries. Only
-/// block 0 is a root. Without checksums an empty leaf looks like a node; neither has entries.
+/// What an index block in an indexed directory is, by its looks; `None` for a block of entries.
+/// Only block 0 is a root. Without checksums an empty leaf looks like a node; neither has entries.
 pub(crate) fn index_kind(cx: &DirContext, at: FileBlock, bytes: &[u8]) -> Option<DxKind> {
     match htree::block_kind(bytes, &cx.format) {
         Some(DxKind::Root) if at != FIRST => None,

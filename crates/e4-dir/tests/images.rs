@@ -1,5 +1,5 @@
-//! Directories built by this crate in images of mke2fs: e2fsck finds nothing to complain about, and the
-//! kernel lists them, finds every name and goes on with them.
+//! Directories built by this crate in images of mke2fs: e2fsck finds nothing to complain about, and
+//! the kernel lists them, finds every name and goes on with them.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Directories made by the kernel: we find every name, add and remove some, and both e2fsck and the kernel
-//! agree with what we did.
+//! Directories made by the kernel: we find every name, add and remove some, and both e2fsck and the
+//! kernel agree with what we did.
 
 mod support;
 
@@ -16,8 +16,8 @@ use support::{Rng, list};
 
 type Names = BTreeSet<Vec<u8>>;
 
-/// The kernel makes `count` names in `d`, of which it removes a third again: most are links to `f`, every
-/// tenth a file of its own. Returns the links.
+/// The kernel makes `count` names in `d`, of which it removes a third again: most are links to `f`,
+/// every tenth a file of its own. Returns the links.
 fn made_by_kernel(mount: &Path, count: usize, rng: &mut Rng) -> (Names, Names) {
     let (f, d) = (mount.join("f"), mount.join("d"));
     std::fs::write(&f, "linked to").expect("file");

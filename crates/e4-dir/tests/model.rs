@@ -1,4 +1,5 @@
-//! Random operations against a map, for every hash, signedness, block size, with and without checksums.
+//! Random operations against a map, for every hash, signedness, block size, with and without
+//! checksums.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Checks a whole directory against the rules of the format, through `e4-format` alone: every block once
-//! in the tree, every name where its hash leads, order, continuation bits, checksums.
+//! Checks a whole directory against the rules of the format, through `e4-format` alone: every block
+//! once in the tree, every name where its hash leads, order, continuation bits, checksums.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! Names with equal hashes. The legacy hash is weak enough to compute them: its last step adds a multiple
-//! of the last byte, so that for any state before it one byte can be solved for, and one state in 2^24
-//! has a solution that is a letter.
+//! Names with equal hashes. The legacy hash is weak enough to compute them: its last step adds a
+//! multiple of the last byte, so that for any state before it one byte can be solved for, and one
+//! state in 2^24 has a solution that is a letter.
 
 /// What follows 244 common bytes.
 const SUFFIXES: [&str; 40] = [

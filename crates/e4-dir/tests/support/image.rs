@@ -1,7 +1,7 @@
 //! Images made by mke2fs, and directories carried between them and [`MemDir`].
 //!
-//! Directories are made longer by debugfs, which keeps bitmaps and counts right; their contents and the
-//! few inode fields that follow from them are then patched through `e4-format`.
+//! Directories are made longer by debugfs, which keeps bitmaps and counts right; their contents and
+//! the few inode fields that follow from them are then patched through `e4-format`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! What the tests of this crate share: a directory in memory that checks what it is given, a checker of
-//! whole directories that knows nothing of the code under test, names, and images.
+//! What the tests of this crate share: a directory in memory that checks what it is given, a
+//! checker of whole directories that knows nothing of the code under test, names, and images.
 #![allow(dead_code, unreachable_pub)] // each test uses a part
 
 pub mod checker;

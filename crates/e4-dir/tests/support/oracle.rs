@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// True if the tools are there. Says what is skipped otherwise; a panic with `E4_REQUIRE_ORACLES=1`.
+/// True if the tools are there. Says what is skipped otherwise; a panic with
+/// `E4_REQUIRE_ORACLES=1`.
 pub fn have(tools: &[&str]) -> bool {
     tools.iter().all(|tool| {
         let found = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
