@@ -14,7 +14,7 @@
 
 use core::ops::{Deref, DerefMut};
 
-use e4_device::Device;
+use e4_device::{AlignedBuf, Device};
 use e4_format::{BlockSize, FsBlock, Tid};
 use e4_sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use e4_sync::{Arc, Mutex, MutexGuard, Rank};
@@ -96,16 +96,14 @@ impl Buffer {
         let mut state = self.state.lock();
         if self.loaded.load(Ordering::Relaxed) == UNLOADED {
             state.data = load(device, size, self.block)?;
-            self.loaded
-                .store(u32::from(VerifyTag::NONE.raw()) + 1, Ordering::Release);
+            self.set_tag(VerifyTag::NONE);
         }
         if !Self::satisfies(self.loaded.load(Ordering::Relaxed), verify.tag) {
             (verify.check)(self.block, &state.data).map_err(|source| JournalError::Verify {
                 block: self.block,
                 source,
             })?;
-            self.loaded
-                .store(u32::from(verify.tag.raw()) + 1, Ordering::Release);
+            self.set_tag(verify.tag);
         }
         Ok(())
     }
@@ -117,13 +115,40 @@ impl Buffer {
     /// Replaces the content by zeros that need no loading.
     pub(crate) fn fill_zero(&self, state: &mut BufferState, size: BlockSize) {
         state.data = zeroed(size);
-        self.loaded
-            .store(u32::from(VerifyTag::NONE.raw()) + 1, Ordering::Release);
+        self.set_tag(VerifyTag::NONE);
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire) != UNLOADED
     }
 
     fn set_tag(&self, tag: VerifyTag) {
         self.loaded
             .store(u32::from(tag.raw()) + 1, Ordering::Release);
+    }
+}
+
+/// Loads adjacent blocks with one read; those loaded meanwhile stay as they are.
+pub(crate) fn load_run(
+    device: &dyn Device,
+    size: BlockSize,
+    first: FsBlock,
+    buffers: &[Arc<Buffer>],
+) {
+    e4_sync::may_wait_for_device();
+    let mut bytes = AlignedBuf::recycled(buffers.len() * size.len());
+    let Some(at) = size.byte_of(first) else {
+        return;
+    };
+    if device.read_at(at.get(), &mut bytes).is_err() {
+        return;
+    }
+    for (buffer, data) in buffers.iter().zip(bytes.chunks_exact(size.len())) {
+        let mut state = buffer.lock();
+        if !buffer.is_loaded() && !state.detached {
+            state.data = Arc::from(data);
+            buffer.set_tag(VerifyTag::NONE);
+        }
     }
 }
 

@@ -77,13 +77,14 @@ impl Core {
         result.map(drop)
     }
 
-    /// Marks the log as empty on the device, durably. Everything is committed and home, nothing runs.
+    /// Marks the log as empty on the device, durably, if everything committed is home. The caller leads: no commit can begin, and
+    /// write its own start into the superblock, meanwhile.
     pub(crate) fn mark_empty(&self) -> Result<(), JournalError> {
         let Some(log) = &self.log else {
             return self.flush();
         };
         let mut lists = log.lists.lock();
-        if lists.clean || !lists.logged.is_empty() || lists.pending.is_some() {
+        if lists.clean || !lists.logged.is_empty() {
             return Ok(());
         }
         lists.clean = true;

@@ -20,6 +20,7 @@ use e4_format::{FsBlock, Tid};
 use e4_sync::{Arc, MutexGuard};
 
 use crate::buffer::Buffer;
+use crate::checkpoint::Goal;
 use crate::error::JournalError;
 use crate::flush::FlushTicket;
 use crate::handle::Handle;
@@ -76,23 +77,23 @@ impl Core {
     /// Commits whatever was changed or published before the call. Free if there is nothing.
     pub(crate) fn commit_all(self: &Arc<Self>) -> Result<(), JournalError> {
         e4_sync::may_wait_for_transaction();
-        let unrecorded = self.hooks.has_unrecorded();
-        let mut state = self.state.lock();
         let tid = loop {
+            let unrecorded = self.hooks.has_unrecorded();
+            let mut state = self.state.lock();
             self.check()?;
-            if let Some(running) = &state.running {
+            if state.locked {
+                // Its record may be over already, without what the caller published: that belongs to the next one.
+                self.changed.wait(&mut state);
+            } else if let Some(running) = &state.running {
                 break running.tid;
-            }
-            if unrecorded {
-                state = self.open(state)?;
-                continue;
-            }
-            match &state.committing {
-                Some(committing) => break committing.tid,
-                None => return Ok(()),
+            } else if unrecorded && !state.ended {
+                drop(self.open(state)?);
+            } else if let Some(committing) = &state.committing {
+                break committing.tid;
+            } else {
+                return Ok(());
             }
         };
-        drop(state);
         self.commit(tid)
     }
 
@@ -124,6 +125,28 @@ impl Core {
         let result = self.commit_locked(&transaction).map_err(|e| self.abort(e));
         leadership.done = true;
         drop(leadership);
+        result
+    }
+
+    /// Commits, writes home and marks the log as empty. If `last`, nothing can be opened afterwards.
+    pub(crate) fn empty(self: &Arc<Self>, last: bool) -> Result<(), JournalError> {
+        self.commit_all()?;
+        self.checkpoint(Goal::All)?;
+        let mut state = self.state.lock();
+        while state.leader {
+            self.changed.wait(&mut state);
+        }
+        self.check()?;
+        state.leader = true;
+        state.ended = last;
+        let mut leadership = Leadership {
+            core: self,
+            tid: state.next_tid,
+            done: false,
+        };
+        drop(state);
+        let result = self.mark_empty();
+        leadership.done = true;
         result
     }
 

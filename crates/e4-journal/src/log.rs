@@ -32,7 +32,9 @@ use crate::options::{LogChecksum, Options};
 
 /// The least number of usable blocks a log may have. The kernel refuses journals below 1024 anyway.
 const MIN_LOG: u32 = 32;
-/// What a transaction is aborted with, for whoever reads the journal superblock (`EIO`).
+/// Bytes of the largest transaction.
+const MAX_TRANSACTION: u32 = 64 << 20;
+/// What an aborted journal says in its superblock, for whoever mounts it next (`EIO`).
 const ABORT_ERRNO: i32 = -5;
 
 /// A transaction in the log.
@@ -154,9 +156,11 @@ impl Log {
         self.end - self.first
     }
 
-    /// The largest transaction: two of them, and the spare block, fit with room to write others home meanwhile.
+    /// The largest transaction: two of them, and the spare block, fit with room to write others home meanwhile. A large
+    /// log does not make transactions larger than is good for memory and latency.
     pub(crate) fn max_transaction(&self) -> u32 {
-        self.capacity() / 4
+        let most = MAX_TRANSACTION / self.layout.block_size().bytes();
+        (self.capacity() / 4).min(most)
     }
 
     /// Sets blocks aside for a transaction that opens.
@@ -220,17 +224,23 @@ impl Log {
         let size = self.layout.block_size();
         let mut rest = bytes;
         while !rest.is_empty() {
-            // Every block of the log is mapped, see `JournalLayout`.
-            let (place, run) = self.layout.run(at).unwrap_or((FsBlock::new(0), 0));
-            let run = (run.min(self.end - at) as usize * size.len()).min(PIECE);
-            let (piece, after) = rest.split_at(run.min(rest.len()));
-            let byte = size.byte_of(place).map_or(0, e4_format::ByteOffset::get);
-            debug_assert!(byte != 0 && !piece.is_empty());
-            device.write_at(byte, piece)?;
-            at = self.advance(
-                at,
-                u32::try_from(piece.len() / size.len()).unwrap_or(u32::MAX),
-            );
+            let place = self
+                .layout
+                .run(at)
+                .and_then(|(b, run)| Some((size.byte_of(b)?, run)));
+            // Cannot happen: every block of the log is mapped, see `JournalLayout`.
+            let (byte, run) = place.ok_or_else(|| DeviceError::OutOfRange {
+                op: "write",
+                device: device.info().name.clone(),
+                at: u64::from(at) * u64::from(size.bytes()),
+                len: rest.len() as u64,
+                size: device.info().size,
+            })?;
+            let most = (run.min(self.end - at) as usize * size.len()).min(PIECE);
+            let (piece, after) = rest.split_at(most.min(rest.len()));
+            device.write_at(byte.get(), piece)?;
+            let blocks = u32::try_from(piece.len() / size.len()).unwrap_or(u32::MAX);
+            at = self.advance(at, blocks);
             rest = after;
         }
         Ok(())

@@ -141,7 +141,7 @@ pub type Check<'a> = dyn Fn(FsBlock, &[u8]) -> Result<(), FormatError> + 'a;
 pub struct Verify<'a> {
     /// Which kind of block the caller expects.
     pub tag: VerifyTag,
-    /// The check.
+    /// The check. Runs under the block's lock: it may compute, not read other blocks.
     pub check: &'a Check<'a>,
 }
 

@@ -46,8 +46,10 @@ pub(crate) struct State {
     pub(crate) next_tid: Tid,
     /// Newest durable transaction.
     pub(crate) committed: Tid,
-    /// Shut down: no new handle.
+    /// Shutting down: no new handle.
     pub(crate) closed: bool,
+    /// Shut down: no new transaction, not even for the record hook.
+    pub(crate) ended: bool,
 }
 
 /// Everything handles, committers and the timer share.
@@ -169,6 +171,9 @@ impl Core {
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>, JournalError> {
+        if state.ended {
+            return Err(JournalError::Closed);
+        }
         if self.read_only {
             return Err(JournalError::ReadOnly {
                 device: self.device.info().name.clone(),

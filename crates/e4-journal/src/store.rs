@@ -70,7 +70,8 @@ pub struct MetaStore {
 }
 
 impl MetaStore {
-    /// Opens the store. Writes nothing yet: the first commit does.
+    /// Opens the store. Writes nothing yet: the first commit does. Before the first [`Self::start`] the caller makes
+    /// `needs_recovery` durable in the filesystem's superblock, or nobody will look into the log after a crash.
     ///
     /// # Errors
     /// The journal needs recovery or is too short, or its superblock cannot be read.
@@ -109,6 +110,7 @@ impl MetaStore {
             next_tid,
             committed: Tid::new(next_tid.get().wrapping_sub(1)),
             closed: false,
+            ended: false,
         };
         let core = Arc::new(Core {
             read_only: device.info().read_only,
@@ -143,6 +145,26 @@ impl MetaStore {
         let buffer = self.core.cache.get(block);
         buffer.ensure(&*self.core.device, self.core.size, &verify)?;
         Ok(Block { buffer })
+    }
+
+    /// Loads `count` blocks from `first` on with one read, as far as they are not cached. A hint: errors are left to
+    /// whoever reads a block, and checks to [`Self::read`].
+    pub fn prefetch(&self, first: FsBlock, count: u32) {
+        /// One read covers at most this much.
+        const MOST: usize = 1 << 20;
+        let end = first
+            .get()
+            .saturating_add(u64::from(count))
+            .min(self.core.blocks);
+        let most = u64::try_from(MOST / self.core.size.len()).unwrap_or(1);
+        let end = end.min(first.get().saturating_add(most));
+        // Held while reading, so that none can be evicted, changed elsewhere and come back unloaded.
+        let buffers: Vec<_> = (first.get()..end)
+            .map(|b| self.core.cache.get(FsBlock::new(b)))
+            .collect();
+        if buffers.iter().any(|b| !b.is_loaded()) {
+            crate::buffer::load_run(&*self.core.device, self.core.size, first, &buffers);
+        }
     }
 
     /// Opens a handle that may modify up to `credits` blocks new to its transaction. May wait for a commit and write blocks
@@ -217,7 +239,8 @@ impl MetaStore {
     }
 
     /// Returns when `tid` is durable; at once if it is, or holds nothing. Callers that arrive during a commit share the
-    /// next one. This alone does not make the caller's *data* durable: see [`Self::sync`].
+    /// next one. What was published without a handle is not covered (the transaction's record may be over): record it in a handle
+    /// first, or use [`Self::commit_all`]. This alone does not make the caller's *data* durable: see [`Self::sync`].
     ///
     /// # Errors
     /// The journal was aborted.
@@ -283,9 +306,17 @@ impl MetaStore {
         if self.core.read_only {
             return Ok(());
         }
-        self.core.commit_all()?;
-        self.core.checkpoint(Goal::All)?;
-        self.core.mark_empty()
+        self.core.empty(true)
+    }
+
+    /// Brings the device into a state that needs no recovery and goes on: commits, writes everything home, marks the log as
+    /// empty. The caller holds off changes meanwhile and afterwards, for as long as that state shall last.
+    ///
+    /// # Errors
+    /// The journal was aborted, or a write failed.
+    pub fn freeze(&self) -> Result<(), JournalError> {
+        e4_sync::may_wait_for_transaction();
+        self.core.empty(false)
     }
 
     /// Latches a failure of the filesystem: nothing is written any more, every waiter gets the error, reads go on.

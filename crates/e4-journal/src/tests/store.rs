@@ -316,6 +316,57 @@ fn the_cache_stays_bounded() {
 }
 
 #[test]
+fn prefetch_keeps_what_is_newer() {
+    let world = World::small();
+    let medium = world.format(3);
+    let store = world.open(&medium);
+    let block = store.read(b(102), Verify::NONE).unwrap();
+    let mut handle = store.start(1).unwrap();
+    handle.modify(&block).unwrap()[0] = 4;
+    drop((handle, block));
+    store.prefetch(b(100), 5);
+    store.prefetch(b(510), 100);
+    store.prefetch(b(u64::MAX), 1);
+    medium.fail_reads(true);
+    store.prefetch(b(200), 5);
+    for i in [100, 101, 103, 104, 510, 511] {
+        assert_eq!(store.read(b(i), Verify::NONE).unwrap().data()[0], 3);
+    }
+    assert_eq!(store.read(b(102), Verify::NONE).unwrap().data()[0], 4);
+    assert!(store.read(b(200), Verify::NONE).is_err());
+    medium.fail_reads(false);
+    drop(store.read(b(200), Verify::NONE).unwrap());
+}
+
+#[test]
+fn a_freeze_leaves_nothing_to_recover_and_goes_on() {
+    let world = World::small();
+    let medium = world.format(0);
+    let store = world.open(&medium);
+    for round in 1..=20u8 {
+        for _ in 0..round % 4 {
+            let mut handle = store.start(1).unwrap();
+            let block = handle.create(b(100)).unwrap();
+            handle.modify(&block).unwrap()[0] = round;
+        }
+        store.freeze().unwrap();
+        let image = Medium::new(medium.bytes());
+        assert_eq!(world.layout(&image).unwrap().superblock().start(), None);
+        let wanted = if round % 4 == 0 { round - 1 } else { round };
+        assert_eq!(world.block(&image.bytes(), 100)[0], wanted);
+        // And a crash after that finds the commit.
+        let mut handle = store.start(1).unwrap();
+        handle.create(b(101)).unwrap();
+        drop(handle);
+        store.core_commit_all();
+        let image = Medium::new(medium.bytes());
+        assert_eq!(world.recover(&image).unwrap().transactions, 1);
+    }
+    store.shutdown().unwrap();
+    assert!(store.commit_all().is_ok() && store.freeze().is_ok());
+}
+
+#[test]
 fn read_errors_are_reported_and_not_cached() {
     let world = World::small();
     let medium = world.format(3);
