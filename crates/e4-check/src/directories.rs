@@ -17,6 +17,8 @@ use e4_format::{
     Extent, FileBlock, FormatError, FsBlock, Inode, InodeFlags, InodeNo, csum_seed_for,
 };
 
+/// Byte of a record that holds the type.
+const TYPE_BYTE: usize = 7;
 /// Impossible names reported per block; more mean that it is no directory block at all.
 const MAX_BAD_NAMES: usize = 64;
 
@@ -317,8 +319,11 @@ fn check_entry(
         report_unused(c, this, name(), child);
         return;
     }
+    // Type 0 means that the entry does not say.
+    let says = block.get(entry.offset + TYPE_BYTE) != Some(&0);
     if let Some(expected) = state.file_type()
         && dir.format.file_type
+        && says
         && entry.file_type != Some(expected)
     {
         let (found, expected) = (Type(entry.file_type), Type(Some(expected)));

@@ -185,7 +185,8 @@ fn place(c: &mut Check<'_>, group: GroupNo) {
         return;
     };
     let lazy = c.sb.has_group_desc_csum();
-    if !lazy && (state.has(BgFlags::INODE_UNINIT) || state.has(BgFlags::BLOCK_UNINIT)) {
+    let uninit = state.has(BgFlags::INODE_UNINIT) || state.has(BgFlags::BLOCK_UNINIT);
+    if !lazy && (uninit || state.desc.itable_unused != 0) {
         c.report(Problem::GroupUninitFlag { group });
     }
     let table = u64::from(c.sb.inode_table_blocks());

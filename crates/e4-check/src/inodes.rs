@@ -234,6 +234,7 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
     }
     count(c, kind);
     check_flags(c, found);
+    check_fields(c, found);
     xattrs::check_inode(c, found);
     match kind {
         Some(FileType::Regular | FileType::Directory) => {
@@ -278,6 +279,32 @@ fn check_flags(c: &mut Check<'_>, found: &Found<'_>) {
             c.report(Problem::IndexFlag { inode: ino });
         } else {
             c.stats.indexed_directories += 1;
+        }
+    }
+}
+
+/// Upper halves and left-overs that the image's features give no meaning must be zero.
+fn check_fields(c: &mut Check<'_>, found: &Found<'_>) {
+    let part = |at: usize, len: usize| {
+        let bytes = found.bytes.get(at..at + len).unwrap_or_default();
+        bytes.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b))
+    };
+    let directory = found.inode.file_type() == Some(FileType::Directory);
+    let huge = c.sb.ro_compat().contains(RoCompatFeatures::HUGE_FILE);
+    let wide = c.sb.incompat().contains(IncompatFeatures::BIT64);
+    for (field, at, len, meaningless) in [
+        ("i_size_high", 0x6C, 4, directory),
+        ("i_obso_faddr", 0x70, 4, true),
+        ("l_i_blocks_high", 0x74, 2, !huge),
+        ("l_i_file_acl_high", 0x76, 2, !wide),
+    ] {
+        let value = part(at, len);
+        if meaningless && value != 0 {
+            c.report(Problem::InodeField {
+                inode: found.ino,
+                field,
+                value,
+            });
         }
     }
 }

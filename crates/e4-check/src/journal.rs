@@ -21,6 +21,9 @@ pub(crate) fn check(c: &mut Check<'_>, replay: bool) -> bool {
         if c.sb.needs_recovery() {
             c.report(Problem::JournalFlagWithoutJournal {});
         }
+        if let Some(inode) = InodeNo::new(c.sb.raw().s_journal_inum.get()) {
+            c.report(Problem::JournalUnclaimed { inode });
+        }
         return false;
     }
     let Some(journal) = open(c) else { return false };
@@ -28,6 +31,10 @@ pub(crate) fn check(c: &mut Check<'_>, replay: bool) -> bool {
         c.report(Problem::JournalAborted {
             errno: journal.sb.errno(),
         });
+    }
+    let bits = journal.sb.raw().s_feature_ro_compat.get();
+    if bits != 0 {
+        c.report(Problem::JournalReadOnlyFeatures { bits });
     }
     let tid = journal.sb.sequence();
     let Some(start) = journal.sb.start() else {

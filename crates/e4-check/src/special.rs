@@ -9,6 +9,8 @@ use e4_format::{FileType, FsBlock, GroupNo, Inode, InodeFlags, InodeNo};
 /// Slots of a block map, and the one of the double indirect block.
 const SLOTS: usize = 15;
 const DIND: usize = 13;
+/// Slots that nobody minds in an inode without blocks.
+const DEVICE_SLOTS: usize = 4;
 
 /// A symlink holds its target in the inode, or in exactly one block; its length is the target's.
 pub(crate) fn check_symlink(c: &mut Check<'_>, found: &Found<'_>) {
@@ -57,15 +59,11 @@ fn first_block(c: &mut Check<'_>, ino: InodeNo, inode: &Inode) -> Option<Vec<u8>
     }
 }
 
-/// A device has its number in the first two slots and nothing else; pipes and sockets have nothing.
+/// A device has its number in the first slots of `i_block`; behind them, as in pipes and sockets, is nothing.
 pub(crate) fn check_device(c: &mut Check<'_>, found: &Found<'_>) {
     let (ino, inode) = (found.ino, &found.inode);
-    let device = matches!(
-        inode.file_type(),
-        Some(FileType::CharDevice | FileType::BlockDevice)
-    );
     let used = pointers(&inode.i_block);
-    let rest = used.get(if device { 2 } else { 0 }..).unwrap_or_default();
+    let rest = used.get(DEVICE_SLOTS..).unwrap_or_default();
     let flags = InodeFlags::EXTENTS.bits()
         | InodeFlags::INDEX.bits()
         | InodeFlags::IMMUTABLE.bits()

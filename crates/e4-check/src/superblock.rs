@@ -127,6 +127,16 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
             blocks,
         });
     }
+    let raw = sb.raw();
+    // Quota files of users and groups have reserved numbers.
+    for (what, inum, only) in [
+        ("user", raw.s_usr_quota_inum.get(), 3),
+        ("group", raw.s_grp_quota_inum.get(), 4),
+    ] {
+        if inum != 0 && inum != only {
+            found.push(Problem::QuotaInode { what, found: inum });
+        }
+    }
     if sb.state().has_errors() || sb.error_count() > 0 {
         found.push(Problem::ErrorsRecorded {
             count: sb.error_count(),

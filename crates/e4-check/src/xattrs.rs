@@ -4,15 +4,29 @@
 
 use crate::context::{Check, XattrUse};
 use crate::inodes::Found;
-use crate::problem::Problem;
+use crate::problem::{Problem, Sum};
 use e4_format::{FsBlock, InodeNo, xattr};
+
+/// Bytes of an attribute block before its entries.
+const BLOCK_HEADER: usize = 32;
 
 /// Checks the attributes of one inode.
 pub(crate) fn check_inode(c: &mut Check<'_>, found: &Found<'_>) {
     let (ino, inode) = (found.ino, &found.inode);
-    for entry in xattr::in_inode(found.bytes, inode.extra_isize) {
-        if let Err(error) = entry {
-            c.report(Problem::XattrInInode { inode: ino, error });
+    match xattr::in_inode(found.bytes, inode.extra_isize).find_map(Result::err) {
+        Some(error) => c.report(Problem::XattrInInode { inode: ino, error }),
+        None => {
+            let area = found
+                .bytes
+                .get(128 + usize::from(inode.extra_isize)..)
+                .unwrap_or_default();
+            if xattr::in_inode(found.bytes, inode.extra_isize)
+                .next()
+                .is_some()
+            {
+                // Offsets count from behind the magic number.
+                check_entries(c, ino, area.get(4..).unwrap_or_default(), 0);
+            }
         }
     }
     let Some(block) = inode.file_acl else { return };
@@ -44,7 +58,10 @@ fn check_block(c: &mut Check<'_>, ino: InodeNo, block: FsBlock) -> Option<u32> {
         Err(error) => Some(error),
     };
     match error {
-        None => Some(xattr::block_refcount(&bytes)),
+        None => {
+            check_entries(c, ino, &bytes, BLOCK_HEADER);
+            Some(xattr::block_refcount(&bytes))
+        }
         Some(error) => {
             c.report(Problem::XattrBlock {
                 inode: ino,
@@ -53,6 +70,104 @@ fn check_block(c: &mut Check<'_>, ino: InodeNo, block: FsBlock) -> Option<u32> {
             });
             None
         }
+    }
+}
+
+/// Hashes and values of a list of entries that is known to lie inside its area.
+fn check_entries(c: &mut Check<'_>, ino: InodeNo, area: &[u8], first: usize) {
+    let in_block = first > 0;
+    let mut at = first;
+    let mut values: Vec<(usize, usize, usize)> = Vec::new();
+    while let Some(entry) = Entry::read(area, at) {
+        let expected = entry.hash_of(|b| u32::from(b));
+        // Some machines hashed names as signed bytes. In an inode the hash may be left out.
+        let signed = entry.hash_of(|b| i32::from(b.cast_signed()).cast_unsigned());
+        let left_out = !in_block && entry.hash == 0;
+        if entry.hash != expected && entry.hash != signed && !left_out {
+            let (found, expected) = (Sum(entry.hash), Sum(expected));
+            c.report(Problem::XattrHash {
+                inode: ino,
+                offset: at,
+                found,
+                expected,
+            });
+        }
+        if !entry.value.is_empty() {
+            let len = entry.value.len().next_multiple_of(4);
+            values.push((entry.from, entry.from + len, at));
+        }
+        at = entry.next;
+    }
+    values.sort_unstable();
+    // The list itself, with the four zero bytes at its end, is no place for values either.
+    let mut end = at + 4;
+    for (from, to, offset) in values {
+        if from < end {
+            c.report(Problem::XattrOverlap { inode: ino, offset });
+        }
+        end = end.max(to);
+    }
+}
+
+/// An entry as it lies in its area.
+struct Entry<'a> {
+    name: &'a [u8],
+    from: usize,
+    value: &'a [u8],
+    hash: u32,
+    next: usize,
+}
+
+impl<'a> Entry<'a> {
+    fn read(area: &'a [u8], at: usize) -> Option<Self> {
+        let (head, rest) = area.get(at..)?.split_first_chunk::<16>()?;
+        let [
+            name_len,
+            _,
+            o0,
+            o1,
+            _,
+            _,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            h0,
+            h1,
+            h2,
+            h3,
+        ] = *head;
+        if head.starts_with(&[0; 4]) {
+            return None;
+        }
+        let name_len = usize::from(name_len);
+        let from = usize::from(u16::from_le_bytes([o0, o1]));
+        let size = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).ok()?;
+        Some(Self {
+            name: rest.get(..name_len)?,
+            from,
+            value: area.get(from..)?.get(..size)?,
+            hash: u32::from_le_bytes([h0, h1, h2, h3]),
+            next: at + 16 + name_len.next_multiple_of(4),
+        })
+    }
+
+    /// The format's hash: name bytes rotated in by 5 bits, value words by 16.
+    fn hash_of(&self, byte: impl Fn(u8) -> u32) -> u32 {
+        let name = self
+            .name
+            .iter()
+            .fold(0u32, |h, b| h.rotate_left(5) ^ byte(*b));
+        self.value.chunks(4).fold(name, |h, word| {
+            let mut bytes = [0; 4];
+            bytes
+                .iter_mut()
+                .zip(word)
+                .for_each(|(to, from)| *to = *from);
+            h.rotate_left(16) ^ u32::from_le_bytes(bytes)
+        })
     }
 }
 

@@ -80,6 +80,8 @@ problems! {
         "the filesystem was not cleanly unmounted" "harmless if this check finds nothing else";
     ReservedBlocks { found: u64, blocks: u64 } Error
         "{found} of {blocks} blocks are reserved for root, more than half" "set a sane number with tune2fs -r";
+    QuotaInode { what: &'static str, found: u32 } Error
+        "the superblock names inode {found} as the {what} quota file, which it cannot be" "e2fsck -f clears the field";
     SuperblockFreeBlocks { found: u64, expected: u64 } Error
         "the superblock counts {found} free blocks, there are {expected}" "e2fsck -f corrects the count";
     SuperblockFreeInodes { found: u32, expected: u32 } Error
@@ -99,8 +101,8 @@ problems! {
         "group {group}: {what} at block {block} overlaps other metadata" "e2fsck -f moves it";
     GroupMetadataElsewhere { group: GroupNo, what: Metadata, block: FsBlock } Error
         "group {group}: {what} at block {block} lies in another group, which flex_bg would have to allow" "e2fsck -f moves it";
-    GroupUninitFlag { group: GroupNo } Warning
-        "group {group}: marked as uninitialised although descriptors have no checksums" "e2fsck -f clears the mark";
+    GroupUninitFlag { group: GroupNo } Error
+        "group {group}: marked as partly uninitialised although descriptors have no checksums" "e2fsck -f clears the mark";
 
     // Journal.
     JournalMissing { } Error
@@ -125,7 +127,11 @@ problems! {
         "the log is damaged inside transaction {tid} (block {block}), before its commit; later changes are lost" "mount or e2fsck -f replays what comes before";
     JournalFastCommits { } Warning
         "the journal may hold fast commits, which are not replayed here" "mount once with the kernel, then check again";
-    JournalAborted { errno: i32 } Warning
+    JournalUnclaimed { inode: InodeNo } Error
+        "the superblock names inode {inode} as the journal, but the filesystem has none" "e2fsck -f settles which is right";
+    JournalReadOnlyFeatures { bits: u32 } Error
+        "the journal has features nobody knows ({bits:#x}); no mount will accept it" "e2fsck -f recreates the journal";
+    JournalAborted { errno: i32 } Error
         "the journal was aborted with error {errno}" "look for the cause in the log of the machine; e2fsck -f clears it";
 
     // Inodes.
@@ -161,6 +167,9 @@ problems! {
         "inode {inode} has {size} bytes, but the filesystem is not marked for large files" "e2fsck -f sets the mark";
     ResizeInode { inode: InodeNo, region: Region } Error
         "inode {inode}, the resize inode, does not hold the reserved descriptor blocks ({region})" "e2fsck -f recreates it";
+
+    InodeField { inode: InodeNo, field: &'static str, value: u32 } Error
+        "inode {inode}: {field} is {value:#x}, which has no meaning here" "e2fsck -f clears it";
 
     // Maps.
     ExtentNode { inode: InodeNo, region: Region, error: FormatError } Error
@@ -199,6 +208,10 @@ problems! {
         "inode {inode}: {error} (block {block})" "e2fsck -f drops the attributes";
     XattrInInode { inode: InodeNo, error: FormatError } Error
         "inode {inode}: {error}" "e2fsck -f drops the attributes";
+    XattrHash { inode: InodeNo, offset: usize, found: Sum, expected: Sum } Error
+        "inode {inode}: the attribute at byte {offset} has hash {found}, computed {expected}" "e2fsck -f drops the attribute";
+    XattrOverlap { inode: InodeNo, offset: usize } Error
+        "inode {inode}: the value of the attribute at byte {offset} overlaps another" "e2fsck -f drops the attributes";
     XattrRefcount { block: FsBlock, found: u32, expected: u32 } Error
         "attribute block {block} counts {found} users, it has {expected}" "e2fsck -f corrects the count";
 

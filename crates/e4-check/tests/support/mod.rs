@@ -169,7 +169,7 @@ pub(crate) fn fill(root: &Path, files: u32) {
         }
     }
     let prealloc = std::fs::File::create(root.join("preallocated")).unwrap();
-    prealloc.write_all_at(&[3; 100_000], 0).unwrap();
+    prealloc.write_all_at(&vec![3; 100_000], 0).unwrap();
     // Without extents there is no preallocation.
     match rustix::fs::fallocate(&prealloc, FallocateFlags::KEEP_SIZE, 0, 2_000_000) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
