@@ -72,7 +72,7 @@ fn main() {
     let bs: usize = args.get(3).map_or(4096, |a| a.parse().unwrap());
     let path = std::path::Path::new(path);
     let order = permutation(GIB / bs as u64);
-    for round in 0..3 {
+    for round in 0..std::env::var("ROUNDS").map_or(3, |r| r.parse().unwrap()) {
         let options = e4::device::OpenOptions { create: Some(2 * GIB), ..Default::default() };
         let device = e4::device::open(path, &options).unwrap();
         let raw_first = raw(&*device, &order, depth, bs);

@@ -29,6 +29,7 @@ impl Converter for Conv {
         let publisher = shared.epoch.enter();
         let parity = publisher.parity();
         let (mut segments, mut blocks) = (0_u32, 0_u64);
+        let mut listed = false;
         batch.for_each(|conversion| {
             for range in conversion.segments.iter() {
                 blocks += u64::from(range.end - range.start);
@@ -38,7 +39,11 @@ impl Converter for Conv {
             if let Some(size) = conversion.size {
                 state.publish_end(size.end, parity);
             }
-            shared.list_unrecorded(&conversion.io.inode);
+            // Once is enough, after the first bit is set: the publisher keeps the commit waiting.
+            if !listed {
+                listed = true;
+                shared.list_unrecorded(&conversion.io.inode);
+            }
             Ok(())
         });
         drop(publisher);
