@@ -32,7 +32,7 @@ pub struct Options {
     /// their checkpoint come on top; the size of the log bounds them.
     pub cache_bytes: usize,
     /// Credits set aside in every transaction for [`CommitHooks::record`]. Capped at half a
-    /// transaction; [`crate::MetaStore::record_credits`] tells what it came to.
+    /// transaction; [`crate::MetaStore::limits`] tells what it came to.
     pub record_credits: u32,
     /// How long a change may stay uncommitted. `None` starts no thread: nothing is committed or
     /// checkpointed but by the callers.

@@ -1,7 +1,7 @@
 //! Recovery: bringing home what the log holds after a crash.
 //!
 //! Two steps, so that nothing is written before everything was understood:
-//! [`examine`] reads the whole log and makes a [`Plan`]; [`Plan::apply`] carries it out. [`recover`] does both under a policy.
+//! [`examine`] reads the whole log and makes a [`Plan`], which is then carried out; [`recover`] does both under a policy.
 //!
 //! Decisions:
 //! - How the log ends is a value, [`RecoveryEnd`], not an absence: an orderly end, a torn last transaction
