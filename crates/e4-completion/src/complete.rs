@@ -15,7 +15,7 @@ use crate::engine::Shared;
 use crate::inode::{Core, EngineEvent, InodeIo};
 use crate::machine::{Class, Event, Outcome};
 use crate::sync_point::Point;
-use e4_sync::{Arc, Held, MutexGuard, Rank};
+use e4_sync::{Arc, Held, MutexGuard, Rank, assert_no_rank_at_or_above};
 
 #[inline]
 #[allow(
@@ -35,6 +35,10 @@ pub(crate) fn take_in<C: Converter>(
     events: impl Iterator<Item = EngineEvent<C>>,
     inline: bool,
 ) {
+    if inline {
+        // Before anything is taken in: a caller that may not deliver must not lose completions.
+        assert_no_rank_at_or_above(Rank::HANDLE);
+    }
     let mut private = Private::new();
     let mut core = inode.lock();
     for event in events {

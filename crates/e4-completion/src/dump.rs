@@ -44,6 +44,8 @@ pub struct InodeDump {
     pub pending: Vec<PendingIoEnd>,
     /// Admissions and drains in line, held drains included.
     pub in_line: usize,
+    /// Threads asleep until the inode moves: waiting admissions, barriers and drains.
+    pub asleep: u32,
     /// Everything below this ticket is settled.
     pub watermark: u64,
     /// Errors recorded so far.
@@ -79,6 +81,7 @@ impl<C: Converter> InodeIo<C> {
             inode: self.key(),
             pending,
             in_line: core.machine.line_len(),
+            asleep: core.sleepers,
             watermark: core.machine.watermark(),
             errors: core.machine.errors().count(),
         }
@@ -132,10 +135,11 @@ impl fmt::Display for InodeDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "inode {}: {} pending, {} in line, settled below ticket {}, {} errors",
+            "inode {}: {} pending, {} in line, {} asleep, settled below ticket {}, {} errors",
             self.inode.0,
             self.pending.len(),
             self.in_line,
+            self.asleep,
             self.watermark,
             self.errors
         )?;

@@ -248,8 +248,9 @@ impl<C: Converter> Engine<C> {
         }
     }
 
-    /// Ends every [`Engine::work`] once the ready list is empty. Call it after submissions were
-    /// stopped and everything was drained (I-44).
+    /// Ends every [`Engine::work`] once the ready list is empty. Call it last (I-44): submissions
+    /// stopped, everything drained, reapers ended. A reaper may still be about to list an inode
+    /// whose io_ends a drain has finished already.
     pub fn stop_workers(&self) {
         self.shared.ready.stop();
     }

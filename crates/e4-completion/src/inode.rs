@@ -18,7 +18,7 @@ pub(crate) type EngineOutcome<C> = Outcome<Body<C>, <C as Converter>::Error>;
 pub(crate) struct Core<C: Converter> {
     pub(crate) machine: Machine<C>,
     /// Threads asleep on `moved`.
-    sleepers: u32,
+    pub(crate) sleepers: u32,
 }
 
 /// An inode registered with the engine. Everything in flight owns a reference to it (I-39).

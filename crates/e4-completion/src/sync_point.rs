@@ -41,6 +41,7 @@ pub use controller::{Parked, SyncPoints};
 #[cfg(feature = "sync-points")]
 mod controller {
     use super::Point;
+    use e4_sync::atomic::{AtomicBool, Ordering};
     use e4_sync::{Arc, Condvar, Mutex, Rank};
 
     #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ mod controller {
     }
 
     struct Inner {
+        /// False while nothing is armed or recorded: passing costs one load then.
+        active: AtomicBool,
         rules: Mutex<Rules>,
         changed: Condvar,
     }
@@ -81,6 +84,7 @@ mod controller {
     impl Default for SyncPoints {
         fn default() -> Self {
             SyncPoints(Arc::new(Inner {
+                active: AtomicBool::new(false),
                 rules: Mutex::new(
                     Rank::LEAF,
                     Rules {
@@ -102,6 +106,7 @@ mod controller {
             let mut rules = self.0.rules.lock();
             let number = rules.next;
             rules.next += 1;
+            self.0.active.store(true, Ordering::Release);
             rules.rules.push(Rule {
                 at: (point, inode, io_end),
                 number,
@@ -116,6 +121,7 @@ mod controller {
         /// Starts remembering every point passed.
         pub fn record(&self) {
             self.0.rules.lock().recording = true;
+            self.0.active.store(true, Ordering::Release);
         }
 
         /// The points passed since [`SyncPoints::record`], in order.
@@ -124,6 +130,9 @@ mod controller {
         }
 
         pub(crate) fn pass(&self, point: Point, inode: u64, io_end: u64) {
+            if !self.0.active.load(Ordering::Acquire) {
+                return;
+            }
             let at = (point, inode, io_end);
             let mut rules = self.0.rules.lock();
             if rules.recording {

@@ -15,8 +15,8 @@
 use crate::epoch::Parity;
 use e4_sync::atomic::{AtomicU64, Ordering};
 
-/// Blocks in a chunk.
-pub(super) const CHUNK_BLOCKS: u32 = 4096;
+/// Blocks in a chunk. Two words under loom, which pays for every atomic.
+pub(super) const CHUNK_BLOCKS: u32 = if cfg!(loom) { 64 } else { 4096 };
 /// Blocks in a word.
 pub(super) const WORD_BLOCKS: u32 = 32;
 /// Words in a chunk.
@@ -29,7 +29,7 @@ pub(super) struct Chunk {
     words: [AtomicU64; WORDS],
     /// Bit w: the last block of word w and the first of word w + 1 are joined. The last bit joins
     /// this chunk to the next one.
-    links: [AtomicU64; WORDS / 64],
+    links: [AtomicU64; WORDS.div_ceil(64)],
 }
 
 /// Which planes an operation looks at.
@@ -147,8 +147,9 @@ impl Chunk {
 
     /// Settles the boundary after the last word when no next chunk exists: it joins nothing.
     pub(super) fn settle_end(&self) -> i64 {
-        let bit = 1_u64 << 63;
-        i64::from(self.links[WORDS / 64 - 1].fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+        let last = WORDS - 1;
+        let bit = 1_u64 << (last % 64);
+        i64::from(self.links[last / 64].fetch_and(!bit, Ordering::AcqRel) & bit != 0)
     }
 }
 
