@@ -1,0 +1,110 @@
+//! The command line: the verbs and what `--help` says about the whole. What a verb takes stands in
+//! the verb's own file; this is the list.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+use crate::output::Common;
+use crate::verbs;
+
+const LONG_ABOUT: &str = "\
+e4 reads and writes ext4 images: no root, no mount, no kernel module. Changes are journaled; the
+kernel and e2fsprogs can continue where e4 stopped, and the other way round.
+
+A file inside an image is written IMAGE:/PATH, as scp writes a file on a host. Each verb takes the
+flags of the well-known tool of its name. Without a verb, e4 runs its demonstration (e4 demo).";
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  e4 mkfs disk.img 2G                       make a 2 GiB image, as mke2fs -t ext4 would
+  e4 put notes.txt disk.img:/notes.txt      copy a file into it
+  e4 ls -l disk.img:/                       look at it
+  e4 cat disk.img:/notes.txt
+  e4 fallocate -l 1G disk.img:/big          reserve blocks without writing them
+  e4 extents disk.img:/big                  see that they are unwritten
+  e4 stress disk.img --seconds 10           race writers, truncate, punch and fsync; verify
+  e4 check disk.img                         a read-only fsck
+
+";
+
+/// ext4 images from the command line, without mounting them
+#[derive(Parser, Debug)]
+#[command(
+    name = "e4",
+    version,
+    long_about = LONG_ABOUT,
+    after_long_help = format!("{AFTER_LONG_HELP}{}", exit::HELP),
+    max_term_width = 100,
+)]
+pub struct Cli {
+    /// Options in front of the verb.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do; the demonstration if missing.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What the command can do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Make an ext4 filesystem in an image
+    Mkfs(Box<verbs::mkfs::MkfsArgs>),
+    /// Show what an image's superblock says
+    Info(verbs::info::InfoArgs),
+    /// List a directory
+    Ls(verbs::ls::LsArgs),
+    /// Write a file's contents to standard output
+    Cat(verbs::cat::CatArgs),
+    /// Show a file's inode
+    Stat(verbs::stat::StatArgs),
+    /// Copy a file of the host into an image
+    Put(verbs::put::PutArgs),
+    /// Copy a file of an image to the host
+    Get(verbs::get::GetArgs),
+    /// Show which blocks a file has, and whether they are written
+    Extents(verbs::extents::ExtentsArgs),
+    /// Reserve blocks for a file, or punch a hole into it
+    Fallocate(verbs::fallocate::FallocateArgs),
+    /// Set a file's size
+    Truncate(verbs::truncate::TruncateArgs),
+    /// Check an image for errors, changing nothing
+    Check(verbs::check::CheckArgs),
+    /// Run the classic aio-stress on files of an image, verified
+    AioStress(Box<verbs::aio_stress::AioStressArgs>),
+    /// Race writers, truncate, punch and fsync; verify everything
+    Stress(Box<verbs::stress::StressArgs>),
+}
+
+impl Verb {
+    /// Options behind the verb.
+    #[must_use]
+    pub fn common(&self) -> Common {
+        match self {
+            Self::Mkfs(a) => a.common.clone(),
+            Self::Info(a) => a.common.clone(),
+            Self::Ls(a) => a.common.clone(),
+            Self::Cat(a) => a.common.clone(),
+            Self::Stat(a) => a.common.clone(),
+            Self::Put(a) => a.common.clone(),
+            Self::Get(a) => a.common.clone(),
+            Self::Extents(a) => a.common.clone(),
+            Self::Fallocate(a) => a.common.clone(),
+            Self::Truncate(a) => a.common.clone(),
+            Self::Check(a) => a.common.clone(),
+            Self::AioStress(a) => a.common(),
+            Self::Stress(a) => a.common.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,101 @@
+//! Opening images for the verbs: device, filesystem, and what to tell people about both.
+//!
+//! Decision: a verb that only reads opens the device read-only and leaves the image as it is. Only if
+//! its journal has to be replayed first (the last user was killed) is it opened for writing, as a
+//! read-only mount by the kernel does, and the user is told.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use e4::{Filesystem, MountOptions};
+use e4_device::{Device, OpenOptions};
+use e4_format::Superblock;
+use e4_sync::Arc;
+
+use crate::output::Ui;
+use crate::size;
+
+/// What a verb wants of an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Only look.
+    Read,
+    /// Change it.
+    Write,
+}
+
+/// Opens the image's device.
+///
+/// # Errors
+/// Not there, locked by another process, or not a disk.
+pub fn device(image: &Path, access: Access, ui: &Ui) -> Result<Arc<dyn Device>> {
+    let options = OpenOptions {
+        read_only: access == Access::Read,
+        ..OpenOptions::default()
+    };
+    let device = e4_device::open(image, &options)?;
+    describe(&*device, ui);
+    Ok(device)
+}
+
+/// With `-v`: which backend, and why.
+pub fn describe(device: &dyn Device, ui: &Ui) {
+    let info = device.info();
+    let direct = if info.direct { "O_DIRECT, " } else { "" };
+    let mode = if info.read_only { "read-only, " } else { "" };
+    ui.detail(&format!(
+        "{}: {} bytes, {:?} backend ({direct}{mode}{} queues): {}",
+        info.name,
+        size::grouped(info.size),
+        info.backend,
+        info.queues,
+        info.reason
+    ));
+}
+
+/// Reads the superblock alone.
+///
+/// # Errors
+/// Too short, or not an ext4 superblock.
+pub fn superblock(device: &dyn Device) -> Result<Superblock> {
+    let mut bytes = [0u8; 1024];
+    device.read_at(1024, &mut bytes)?;
+    Superblock::parse(&bytes).with_context(|| device.info().name.clone())
+}
+
+/// Opens the filesystem in an image.
+///
+/// # Errors
+/// As [`device`], and every reason for which an image is refused.
+pub fn mount(image: &Path, access: Access, ui: &Ui) -> Result<Filesystem> {
+    let mut options = MountOptions::default();
+    if access == Access::Write {
+        return open(device(image, Access::Write, ui)?, &options, ui);
+    }
+    options.read_only = true;
+    let dev = device(image, Access::Read, ui)?;
+    let dirty = superblock(&*dev).is_ok_and(|sb| sb.needs_recovery());
+    if !dirty {
+        return open(dev, &options, ui);
+    }
+    drop(dev);
+    match device(image, Access::Write, ui) {
+        Ok(dev) => {
+            ui.note(&format!(
+                "{}: was not unmounted; replaying its journal first",
+                image.display()
+            ));
+            open(dev, &options, ui)
+        }
+        // Not ours to write: let the filesystem decide what it can show.
+        Err(_) => open(device(image, Access::Read, ui)?, &options, ui),
+    }
+}
+
+fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<Filesystem> {
+    let fs = Filesystem::open(device, options)?;
+    if let Some(report) = fs.recovery() {
+        ui.detail(&format!("recovery: {report:?}"));
+    }
+    Ok(fs)
+}

@@ -1,0 +1,101 @@
+//! The backing file without a filesystem: random writes through the same device layer, with the same
+//! buffers and stamps. What e4 is compared with.
+
+use anyhow::Result;
+use e4_device::{
+    AlignedBuf, Completion, Device, IoSlice, Op, QueueId, Request, Returned, Token, Wait,
+};
+use e4_sim::Rng;
+use e4_sync::{Duration, Instant};
+
+use super::{seed, stamp};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct RawJob {
+    /// Bytes per write.
+    pub block: usize,
+    /// Writes in flight.
+    pub depth: usize,
+    /// Bytes from the device's beginning that are written to.
+    pub span: u64,
+    /// Writes in all; the final flush is inside the time.
+    pub writes: u64,
+    /// No new write is begun after this time.
+    pub limit: Duration,
+    /// For the offsets.
+    pub seed: u64,
+    /// Stamp every block, as the verified workloads do.
+    pub stamped: bool,
+}
+
+/// What it took.
+#[derive(Clone, Copy, Debug)]
+pub struct RawResult {
+    /// Writes done.
+    pub writes: u64,
+    /// Time including the flush.
+    pub time: Duration,
+}
+
+impl RawResult {
+    /// Writes per second.
+    #[must_use]
+    pub fn iops(&self) -> f64 {
+        self.writes as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Runs the job on one queue. Everything within the span is overwritten.
+///
+/// # Errors
+/// The device's.
+pub fn run(device: &dyn Device, job: &RawJob) -> Result<RawResult> {
+    let queue = QueueId(0);
+    let mut rng = Rng::new(job.seed);
+    let run = seed::run_id(job.seed);
+    let blocks = job.span / job.block as u64;
+    let mut spare: Vec<AlignedBuf> = (0..job.depth)
+        .map(|_| AlignedBuf::zeroed(job.block))
+        .collect();
+    let mut requests: Vec<Request> = Vec::with_capacity(job.depth);
+    let mut done: Vec<Completion> = Vec::with_capacity(job.depth);
+    let (mut begun, mut finished) = (0u64, 0u64);
+    let start: Instant = e4_sync::now();
+    loop {
+        let more = begun < job.writes && start.elapsed() < job.limit;
+        while more && begun < job.writes {
+            let Some(mut buf) = spare.pop() else { break };
+            let at = rng.below(blocks) * job.block as u64;
+            if job.stamped {
+                stamp::fill(&mut buf, run, 0, at, begun + 1);
+            }
+            let op = Op::Write {
+                at,
+                data: IoSlice::Owned(buf),
+            };
+            requests.push(Request {
+                token: Token(begun),
+                op,
+            });
+            begun += 1;
+        }
+        device.submit(queue, &mut requests);
+        if finished == begun {
+            break;
+        }
+        device.poll(queue, &mut done, Wait::One);
+        for completion in done.drain(..) {
+            completion.result?;
+            finished += 1;
+            if let Returned::Write(IoSlice::Owned(buf)) = completion.returned {
+                spare.push(buf);
+            }
+        }
+    }
+    device.flush()?;
+    Ok(RawResult {
+        writes: finished,
+        time: start.elapsed(),
+    })
+}
