@@ -7,7 +7,7 @@
 //! empty home takes a handful from another shard.
 //!
 //! Invariants: memory on a list is initialised (it was born zeroed), so handing it out again is
-//! sound, if not blank. A shard keeps at most [`SHARD_BYTES`]. The locks are leaves of the lock
+//! sound, if not blank. A shard keeps at most 16 MiB. The locks are leaves of the lock
 //! order: buffers may be created and dropped under any lock.
 //!
 //! Under the model checkers nothing is kept: their locks must not outlive one execution.
@@ -22,13 +22,6 @@ use std::ptr::NonNull;
 pub(crate) const ALIGNMENT: usize = 4096;
 /// The largest capacity that is kept for reuse, bytes.
 const LARGEST_KEPT: usize = 16 << 20;
-const CLASSES: usize = (LARGEST_KEPT / ALIGNMENT).ilog2() as usize + 1;
-const SHARDS: usize = 8;
-/// How much one shard keeps, bytes.
-const SHARD_BYTES: usize = 16 << 20;
-/// How many buffers an empty shard takes from another one at a time.
-const STEAL: usize = 16;
-
 /// Initialised memory, aligned to [`ALIGNMENT`], owned.
 pub(crate) struct Pages {
     start: NonNull<u8>,
@@ -131,6 +124,13 @@ mod kept {
 #[cfg(not(any(loom, shuttle)))]
 mod kept {
     use super::*;
+
+    const CLASSES: usize = (LARGEST_KEPT / ALIGNMENT).ilog2() as usize + 1;
+    const SHARDS: usize = 8;
+    /// How much one shard keeps, bytes.
+    const SHARD_BYTES: usize = 16 << 20;
+    /// How many buffers an empty shard takes from another one at a time.
+    const STEAL: usize = 16;
 
     struct Shard {
         lists: [Vec<Pages>; CLASSES],
