@@ -142,7 +142,7 @@ pub struct HistoryView<'a> {
 
 impl History {
     /// A history without a log: judged as of now only. Forgets versions that can no longer matter, so
-    /// it may run for ever.
+    /// it may run for ever if files are synced now and then.
     #[must_use]
     pub fn new(atomicity: Atomicity) -> History {
         let history = Self::with_clock(atomicity, Clock::default());
@@ -336,8 +336,18 @@ impl File {
     }
 
     /// Drops versions that were over before a durable one was submitted: they are never allowed again.
-    /// Zeroed ranges stay, they are few.
     fn forget(&mut self, blocks: Range<u64>) {
+        let durable = self.zeroed.iter().filter(|(_, v)| v.durable.is_some());
+        let durable: Vec<(Range<u64>, u64)> = durable
+            .map(|(range, v)| (range.clone(), v.submitted.order))
+            .collect();
+        self.zeroed.retain(|(range, v)| {
+            !durable.iter().any(|(wide, order)| {
+                wide.start <= range.start
+                    && range.end <= wide.end
+                    && v.over.is_some_and(|over| over.order < *order)
+            })
+        });
         if blocks.end - blocks.start > 1 << 20 {
             return;
         }

@@ -255,4 +255,10 @@ fn forgetting() {
         Err(Violation::Outdated { .. })
     ));
     assert_eq!(h.judge(F, 0, &content(F, 0, last), true), Ok(()));
+    for _ in 0..100 {
+        let cut = h.zero(F, 0..u64::MAX);
+        h.durable(F, 0..u64::MAX, cut);
+    }
+    assert!(h.file(F, |f| f.zeroed.len()) < 3);
+    assert_eq!(h.judge(F, 0, &zeros(), true), Ok(()));
 }
