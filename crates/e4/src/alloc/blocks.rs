@@ -1,23 +1,39 @@
 //! Allocating and freeing blocks.
+//!
+//! Order within a handle: both blocks that change (bitmap, descriptor) join the transaction before a bit
+//! is touched, so a lack of credits leaves everything as it was; the bits are looked at before they are
+//! changed, so damage is found before it is made worse.
 
 use std::ops::Range;
 
 use e4_format::bitmap::{self, Bitmap, BitmapMut};
-use e4_format::BgFlags;
-use e4_format::{FsBlock, GroupNo};
-use e4_journal::Handle;
+use e4_format::{BgFlags, FsBlock, GroupNo};
+use e4_journal::{Block, Handle};
 use e4_sync::atomic::Ordering;
 
-use super::group::Group;
-use super::{Account, Allocator, Run};
+use super::counters::Claim;
+use super::group::{Group, Slot};
+use super::search::{Goal, NEW_BITMAPS_PER_ROUND, demands, find};
+use super::{Account, Allocator, Locked, Run};
 use crate::error::Result;
 use crate::meta;
 
 /// Journal credits one call of [`Allocator::alloc`] may use: a bitmap and a descriptor block.
 pub(crate) const CREDITS_PER_ALLOC: u32 = 2;
 
+/// How often a search that found nothing, although the counters say there is something, is repeated:
+/// blocks may be released behind it while others are taken in front of it.
+const SEARCHES_MAX: u32 = 8;
+
+/// What happens to bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Allocate,
+    Free,
+}
+
 impl Allocator {
-    /// Allocates 1 to `want` contiguous blocks, near `goal` where possible.
+    /// Allocates 1 to `want` contiguous blocks, near `goal` where possible ([`CREDITS_PER_ALLOC`]).
     ///
     /// # Errors
     /// `NoSpace` if nothing is left for this account; damaged bitmaps; journal errors.
@@ -28,209 +44,321 @@ impl Allocator {
         want: u32,
         account: Account,
     ) -> Result<Run> {
-        let want = self.claim(want, account)?;
-        let run = self.alloc_claimed(handle, goal, want);
-        let got = run.as_ref().map_or(0, |r| r.len);
-        self.free_blocks.fetch_add(i64::from(want - got), Ordering::AcqRel);
-        if account == Account::Promised {
-            self.release_promise(u64::from(got));
-        }
+        let claim = self
+            .counters
+            .claim(want.max(1), account)
+            .ok_or_else(|| self.no_space("blocks"))?;
+        let run = self.alloc_claimed(handle, goal, &claim);
+        self.counters
+            .settle(&claim, run.as_ref().map_or(0, |run| run.len));
         run
     }
 
-    /// Takes up to `want` blocks from the counter, so that no two callers count on the same ones.
-    fn claim(&self, want: u32, account: Account) -> Result<u32> {
-        let mut free = self.free_blocks.load(Ordering::Relaxed);
-        loop {
-            let promised = match account {
-                Account::Free => self.promised.load(Ordering::Relaxed),
-                Account::Promised => 0,
+    fn alloc_claimed(&self, handle: &mut Handle, goal: FsBlock, claim: &Claim) -> Result<Run> {
+        let mut home = GroupNo::new(0);
+        for _ in 0..SEARCHES_MAX {
+            let (number, goal) = match self.sb.group_of_block(goal) {
+                Some((number, bit)) => (number, Goal::Block(bit)),
+                None => (GroupNo::new(self.rotor.load(Ordering::Relaxed)), Goal::None),
             };
-            let usable = free.max(0).unsigned_abs().saturating_sub(promised);
-            let take = want.min(u32::try_from(usable).unwrap_or(u32::MAX));
-            if take == 0 {
-                return Err(self.no_space("blocks"));
-            }
-            match self.free_blocks.compare_exchange_weak(
-                free,
-                free - i64::from(take),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(take),
-                Err(seen) => free = seen,
-            }
-        }
-    }
-
-    fn alloc_claimed(&self, handle: &mut Handle, goal: FsBlock, want: u32) -> Result<Run> {
-        let groups = self.sb.groups();
-        let (first, offset) = self
-            .sb
-            .group_of_block(goal)
-            .map_or((self.rotor.load(Ordering::Relaxed) % groups, 0), |(g, o)| (g.get(), o));
-        // First pass: groups that may hold the whole request; second: whatever there is.
-        for whole in [true, false] {
-            for i in 0..groups {
-                let number = GroupNo::new((first + i) % groups);
-                let slot = &self.groups[number.get() as usize];
-                let mut group = slot.lock();
-                let least = if whole { want } else { 1 };
-                if group.longest.min(group.allocatable()) < least {
-                    continue;
-                }
-                let goal = if i == 0 { offset } else { 0 };
-                if let Some(run) = self.alloc_in(handle, number, &mut group, goal, want, least)? {
-                    self.rotor.store(number.get(), Ordering::Relaxed);
+            home = number;
+            for least in demands(claim.blocks()) {
+                if let Some(run) = self.search(handle, number, goal, claim.blocks(), least)? {
                     return Ok(run);
                 }
             }
         }
         // The counters promised blocks that no bitmap has.
-        Err(self.damaged(GroupNo::new(first), "free block counts exceed the bitmaps"))
+        Err(self.damaged(home, "free block counts exceed the bitmaps"))
+    }
+
+    /// One round over the groups, content with `least` blocks.
+    fn search(
+        &self,
+        handle: &mut Handle,
+        first: GroupNo,
+        goal: Goal,
+        want: u32,
+        least: u32,
+    ) -> Result<Option<Run>> {
+        let groups = self.sb.groups();
+        let mut new_bitmaps = 0;
+        for i in 0..groups {
+            let number = GroupNo::new((first.get() % groups + i) % groups);
+            let slot = self.slot(number)?;
+            let at_home = i == 0 && goal != Goal::None;
+            // At the goal a short run is welcome, so only an empty group is passed by.
+            if slot.allocatable() == 0 || (!at_home && slot.longest() < least) {
+                continue;
+            }
+            let group = slot.lock();
+            if group.allocatable() == 0 {
+                continue;
+            }
+            if !group.checked {
+                new_bitmaps += 1;
+                if least > 1 && new_bitmaps > NEW_BITMAPS_PER_ROUND {
+                    return Ok(None);
+                }
+            }
+            let goal = if i == 0 { goal } else { Goal::None };
+            if let Some(run) = self.alloc_in(handle, number, (slot, group), goal, (want, least))? {
+                if goal == Goal::None {
+                    self.rotor.store(number.get(), Ordering::Relaxed);
+                }
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
     }
 
     fn alloc_in(
         &self,
         handle: &mut Handle,
         number: GroupNo,
-        group: &mut Group,
-        goal: u32,
-        want: u32,
-        least: u32,
+        (slot, mut group): (&Slot, Locked<'_>),
+        goal: Goal,
+        (want, least): (u32, u32),
     ) -> Result<Option<Run>> {
+        self.check_bitmap(number, slot, &mut group)?;
         let bits = self.sb.blocks_in_group(number);
-        self.load_busy(number, group)?;
-        let Some(blocks) = group.find(goal, want, bits) else { return Ok(None) };
-        let len = blocks.end - blocks.start;
-        // A short run at the goal still beats a long seek; elsewhere insist on the first pass' size.
-        if len < least && blocks.start != goal {
+        let found = self.with_free_map(number, &group, |map| {
+            let found = find(&map, goal, want, least);
+            let longest = if found.is_none() {
+                map.longest_zero_run(0..bits)
+            } else {
+                None
+            };
+            (found, longest.map_or(0, |run| run.end - run.start))
+        })?;
+        let (Some(blocks), _) = found else {
+            group.set_longest(found.1);
+            slot.update(&group);
             return Ok(None);
-        }
-        let start = self
-            .sb
-            .group_first_block(number)
-            .and_then(|b| b.checked_add(u64::from(blocks.start)))
-            .ok_or_else(|| self.damaged(number, "lies outside the filesystem"))?;
-        if self.zone.overlaps(start, u64::from(len)) {
-            return Err(self.damaged(number, "the block bitmap marks filesystem metadata as free"));
-        }
-        self.change_bitmap(handle, number, group, blocks.clone(), true)?;
-        group.take(blocks, bits);
-        Ok(Some(Run { start, len }))
+        };
+        let start = self.block_of(number, blocks.start)?;
+        self.change_blocks(
+            handle,
+            number,
+            (slot, &mut group),
+            blocks.clone(),
+            Change::Allocate,
+        )?;
+        slot.update(&group);
+        Ok(Some(Run {
+            start,
+            len: blocks.end - blocks.start,
+        }))
     }
 
-    /// Frees blocks within `handle`'s transaction; they become usable when it has committed.
+    /// Frees blocks within `handle`'s transaction; they become usable when it has committed
+    /// ([`CREDITS_PER_ALLOC`] for each group they lie in).
     ///
     /// # Errors
-    /// Damage: a block that is free already, lies outside, or belongs to the filesystem itself.
+    /// Damage: a block that is free already, does not exist, or belongs to the filesystem itself. What
+    /// lies in groups before that one has been freed.
     pub(crate) fn free(&self, handle: &mut Handle, start: FsBlock, len: u64) -> Result<()> {
-        if !self.sb.contains_range(start, len) || self.zone.overlaps(start, len) {
-            let group = self.sb.group_of_block(start).map_or(GroupNo::new(0), |(g, _)| g);
-            return Err(self.damaged(group, "a file claims blocks of the filesystem's own metadata"));
+        if self.is_protected(start, len) {
+            let group = self
+                .sb
+                .group_of_block(start)
+                .map_or(GroupNo::new(0), |(g, _)| g);
+            return Err(self.damaged(
+                group,
+                "a file claims blocks of the filesystem's own metadata",
+            ));
         }
         let (mut at, mut left) = (start, len);
         while left > 0 {
             let Some((number, first)) = self.sb.group_of_block(at) else {
                 return Err(self.damaged(GroupNo::new(0), "a freed block lies in no group"));
             };
-            let bits = self.sb.blocks_in_group(number);
-            let n = u64::from(bits - first).min(left);
-            let here = first..first + u32::try_from(n).unwrap_or(0);
-            let mut group = self.groups[number.get() as usize].lock();
-            self.load_busy(number, &mut group)?;
-            self.change_bitmap(handle, number, &mut group, here.clone(), false)?;
-            group.add_pending(handle.tid(), here);
-            drop(group);
-            self.pending.lock().push((handle.tid(), number));
-            self.pending_blocks.fetch_add(n.cast_signed(), Ordering::AcqRel);
-            left -= n;
-            at = FsBlock::new(at.get() + n);
+            let here = u64::from(self.sb.blocks_in_group(number) - first).min(left);
+            // No more than a group has.
+            let blocks = first..first + u32::try_from(here).unwrap_or(0);
+            self.free_in(handle, number, blocks)?;
+            left -= here;
+            at = FsBlock::new(at.get() + here);
         }
         Ok(())
     }
 
-    /// Sets or clears bits of the on-disk bitmap and keeps descriptor, checksum and counts right.
-    fn change_bitmap(
+    fn free_in(&self, handle: &mut Handle, number: GroupNo, blocks: Range<u32>) -> Result<()> {
+        let slot = self.slot(number)?;
+        let mut group = slot.lock();
+        if group.condemned_blocks {
+            return Err(self.damaged(number, "its block bitmap was found damaged earlier"));
+        }
+        self.check_bitmap(number, slot, &mut group)?;
+        self.change_blocks(
+            handle,
+            number,
+            (slot, &mut group),
+            blocks.clone(),
+            Change::Free,
+        )?;
+        let freed = blocks.end - blocks.start;
+        let first = group.add_pending(handle.tid(), blocks, self.sb.block_size().len());
+        self.counters.add_pending(freed);
+        slot.update(&group);
+        drop(group);
+        if first {
+            self.pending.lock().push((handle.tid(), number));
+        }
+        Ok(())
+    }
+
+    /// Changes the bits of a run in the bitmap on disk, and keeps descriptor, checksum and counts right.
+    fn change_blocks(
         &self,
         handle: &mut Handle,
         number: GroupNo,
-        group: &mut Group,
+        (slot, group): (&Slot, &mut Group),
         blocks: Range<u32>,
-        allocate: bool,
+        change: Change,
     ) -> Result<()> {
         let bits = self.sb.blocks_in_group(number);
         let len = blocks.end - blocks.start;
-        let uninit = group.desc.flags.contains(BgFlags::BLOCK_UNINIT);
-        let csum = {
-            let block = if uninit {
-                handle.create(group.desc.block_bitmap)?
-            } else {
-                meta::read_block_bitmap(&self.image, &self.meta, &self.sb, number, &group.desc)?
-            };
-            let mut guard = handle.modify(&block)?;
-            if uninit {
-                self.fill_uninit(number, &mut guard);
-                guard.set_verified(meta::tag::BLOCK_BITMAP);
-            }
-            let mut map = BitmapMut::new(&mut guard, bits);
-            let changed = if allocate {
-                map.set_range(blocks.clone())
-            } else {
-                map.clear_range(blocks.clone())
-            };
-            if changed != len {
-                // Undo, so that the block written by this transaction is not made worse.
-                drop(guard);
-                return Err(self.damaged(
-                    number,
-                    if allocate { "allocated blocks were in use" } else { "freed blocks were free already" },
-                ));
-            }
-            bitmap::block_bitmap_csum(&self.sb, &guard)
+        let count = group.desc.free_blocks_count;
+        let new_count = match change {
+            Change::Allocate => count.checked_sub(len),
+            Change::Free => count.checked_add(len).filter(|&n| n <= bits),
         };
+        let Some(new_count) = new_count else {
+            let what = "free block count contradicts the block bitmap";
+            return Err(self.condemn_blocks(slot, group, number, what));
+        };
+        self.join_desc(handle, number)?;
+        let block = self.bitmap_for_change(handle, number, group)?;
+        let mut bytes = handle.modify(&block)?;
+        let view = Bitmap::new(&bytes, bits);
+        let (stray, what) = match change {
+            Change::Allocate => (
+                view.find_one(blocks.clone()),
+                "free blocks turned out to be in use",
+            ),
+            Change::Free => (
+                view.find_zero(blocks.clone()),
+                "freed blocks were free already",
+            ),
+        };
+        if stray.is_some() {
+            drop(bytes);
+            return Err(self.condemn_blocks(slot, group, number, what));
+        }
+        let mut map = BitmapMut::new(&mut bytes, bits);
+        match change {
+            Change::Allocate => map.set_range(blocks),
+            Change::Free => map.clear_range(blocks),
+        };
+        group.desc.block_bitmap_csum = bitmap::block_bitmap_csum(&self.sb, &bytes);
+        drop(bytes);
         group.desc.flags.remove(BgFlags::BLOCK_UNINIT);
-        group.desc.block_bitmap_csum = csum;
-        group.desc.free_blocks_count = if allocate {
-            group.desc.free_blocks_count.saturating_sub(len)
-        } else {
-            group.desc.free_blocks_count.saturating_add(len)
-        };
+        group.desc.free_blocks_count = new_count;
         self.store_desc(handle, number, group)
     }
 
+    /// The bitmap block of a group, part of the transaction; made up if it was never written.
+    fn bitmap_for_change(
+        &self,
+        handle: &mut Handle,
+        number: GroupNo,
+        group: &Group,
+    ) -> Result<Block> {
+        if !group.is_block_uninit() {
+            return meta::read_block_bitmap(&self.image, &self.meta, &self.sb, number, &group.desc);
+        }
+        let block = handle.create(group.desc.block_bitmap)?;
+        let mut bytes = handle.modify(&block)?;
+        self.fill_uninit(number, &mut bytes);
+        bytes.set_verified(meta::tag::BLOCK_BITMAP);
+        drop(bytes);
+        Ok(block)
+    }
+
+    /// Makes the descriptor's block part of the transaction.
+    pub(super) fn join_desc(&self, handle: &mut Handle, number: GroupNo) -> Result<()> {
+        let (_, table) = meta::group_desc_block(&self.image, &self.meta, &self.sb, number)?;
+        drop(handle.modify(&table)?);
+        Ok(())
+    }
+
     /// Writes a group's descriptor into its table block.
-    pub(super) fn store_desc(&self, handle: &mut Handle, number: GroupNo, group: &Group) -> Result<()> {
+    pub(super) fn store_desc(
+        &self,
+        handle: &mut Handle,
+        number: GroupNo,
+        group: &Group,
+    ) -> Result<()> {
         let (offset, table) = meta::group_desc_block(&self.image, &self.meta, &self.sb, number)?;
-        let mut guard = handle.modify(&table)?;
-        let Some(bytes) = guard.get_mut(offset..offset + self.sb.desc_size()) else {
+        let mut bytes = handle.modify(&table)?;
+        let Some(place) = bytes.get_mut(offset..offset + self.sb.desc_size()) else {
             return Err(self.damaged(number, "descriptor lies outside its block"));
         };
         group
             .desc
-            .encode(bytes, &self.sb, number)
+            .encode(place, &self.sb, number)
             .map_err(|source| meta::format_error(&self.image, source))
     }
 
-    /// Loads the busy map of a group that is used for the first time.
-    pub(super) fn load_busy(&self, number: GroupNo, group: &mut Group) -> Result<()> {
-        if group.busy.is_some() {
+    /// Calls `f` with the bitmap of everything that must not be handed out.
+    fn with_free_map<T>(
+        &self,
+        number: GroupNo,
+        group: &Group,
+        f: impl FnOnce(Bitmap<'_>) -> T,
+    ) -> Result<T> {
+        let bits = self.sb.blocks_in_group(number);
+        if group.is_block_uninit() {
+            let mut bytes = vec![0; self.sb.block_size().len()];
+            self.fill_uninit(number, &mut bytes);
+            return Ok(f(Bitmap::new(&bytes, bits)));
+        }
+        let block =
+            meta::read_block_bitmap(&self.image, &self.meta, &self.sb, number, &group.desc)?;
+        let data = block.data();
+        if !group.has_pending() {
+            return Ok(f(Bitmap::new(&data, bits)));
+        }
+        let mut bytes = data.to_vec();
+        drop(data);
+        group.mark_pending(&mut bytes);
+        Ok(f(Bitmap::new(&bytes, bits)))
+    }
+
+    /// On first use: compares the bitmap with the descriptor's count and with the system zone.
+    fn check_bitmap(&self, number: GroupNo, slot: &Slot, group: &mut Group) -> Result<()> {
+        if group.checked {
             return Ok(());
         }
-        let mut busy = vec![0_u8; self.sb.block_size().len()].into_boxed_slice();
-        if group.desc.flags.contains(BgFlags::BLOCK_UNINIT) {
-            self.fill_uninit(number, &mut busy);
-        } else {
-            let block = meta::read_block_bitmap(&self.image, &self.meta, &self.sb, number, &group.desc)?;
-            busy.copy_from_slice(&block.data());
-        }
         let bits = self.sb.blocks_in_group(number);
-        let free = Bitmap::new(&busy, bits).count_zeros(0..bits);
-        if free != group.desc.free_blocks_count {
-            return Err(self.damaged(number, "free block count disagrees with the block bitmap"));
-        }
-        group.busy = Some(busy);
-        Ok(())
+        let first = self.sb.group_first_block(number).map_or(0, FsBlock::get);
+        let verdict = self.with_free_map(number, group, |map| {
+            let exposed = self
+                .zone
+                .within(first, first + u64::from(bits))
+                .any(|(start, end)| {
+                    map.find_zero(bit_of(start, first, bits)..bit_of(end, first, bits))
+                        .is_some()
+                });
+            (exposed, map.count_zeros(0..bits))
+        });
+        let what = match verdict {
+            Ok((true, _)) => "the block bitmap marks filesystem metadata as free",
+            Ok((_, free)) if free != group.desc.free_blocks_count => {
+                "free block count contradicts the block bitmap"
+            }
+            Ok(_) => {
+                group.checked = true;
+                return Ok(());
+            }
+            Err(error @ crate::error::Error::Format { .. }) => {
+                let _ = self.condemn_blocks(slot, group, number, "block bitmap fails its checksum");
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        Err(self.condemn_blocks(slot, group, number, what))
     }
 
     /// The bitmap of a group that was never used: only filesystem metadata is in use.
@@ -241,10 +369,23 @@ impl Allocator {
             let first = first.get();
             let mut map = BitmapMut::new(bytes, bits);
             for (start, end) in self.zone.within(first, first + u64::from(bits)) {
-                let bit = |b: u64| u32::try_from(b - first).unwrap_or(bits);
-                map.set_range(bit(start)..bit(end));
+                map.set_range(bit_of(start, first, bits)..bit_of(end, first, bits));
             }
         }
         bitmap::pad(bytes, bits);
     }
+
+    fn block_of(&self, number: GroupNo, bit: u32) -> Result<FsBlock> {
+        let first = self.sb.group_first_block(number);
+        first
+            .and_then(|first| first.checked_add(u64::from(bit)))
+            .ok_or_else(|| self.damaged(number, "lies outside the filesystem"))
+    }
+}
+
+/// The bit of a block in the bitmap of the group that begins at `first`.
+fn bit_of(block: u64, first: u64, bits: u32) -> u32 {
+    u32::try_from(block.saturating_sub(first))
+        .unwrap_or(bits)
+        .min(bits)
 }

@@ -1,9 +1,18 @@
-//! One block group's state in memory: its descriptor, its busy map and its pending frees.
+//! One block group in memory: its descriptor, its pending frees, and what is known about its free runs.
+//!
+//! Decisions:
+//! - The bitmap itself stays in the metadata cache, so a large image costs no memory here. Only a group
+//!   with pending frees has a map of its own, of those blocks.
+//! - What a search must know to pass a group by (something free? a run that long?) is copied into atomics
+//!   whenever the group changes, so a search takes no lock of a group that cannot serve it. They are hints:
+//!   the answer is found under the lock.
 
 use std::ops::Range;
 
-use e4_format::bitmap::{Bitmap, BitmapMut};
-use e4_format::{GroupDesc, Tid};
+use e4_format::bitmap::BitmapMut;
+use e4_format::{BgFlags, GroupDesc, Tid};
+use e4_sync::atomic::{AtomicU32, Ordering};
+use e4_sync::{Mutex, MutexGuard, Rank};
 
 /// Blocks freed by a transaction that may not have committed yet.
 struct PendingFree {
@@ -11,83 +20,204 @@ struct PendingFree {
     blocks: Range<u32>,
 }
 
-/// See the module documentation of the allocator.
+/// Pending frees of a group.
+struct Pending {
+    frees: Vec<PendingFree>,
+    /// The same as a bitmap.
+    map: Box<[u8]>,
+    blocks: u32,
+}
+
+/// See the module documentation.
 pub(super) struct Group {
     pub(super) desc: GroupDesc,
-    /// Bitmap of blocks not to be handed out: the on-disk bitmap plus pending frees. Loaded on first use.
-    pub(super) busy: Option<Box<[u8]>>,
-    pending: Vec<PendingFree>,
-    /// Upper bound of the longest free run; exact after a failed search, raised by frees.
-    pub(super) longest: u32,
-    /// Where the last search in this group ended.
-    pub(super) rotor: u32,
+    pending: Option<Pending>,
+    /// Upper bound of the longest run that can be handed out.
+    longest: u32,
+    /// The bitmap was compared with the descriptor and the system zone.
+    pub(super) checked: bool,
+    /// The same for the inode bitmap.
+    pub(super) checked_inodes: bool,
+    pub(super) condemned_blocks: bool,
+    pub(super) condemned_inodes: bool,
 }
 
 impl Group {
     pub(super) fn new(desc: GroupDesc) -> Self {
-        let longest = desc.free_blocks_count;
-        Self { desc, busy: None, pending: Vec::new(), longest, rotor: 0 }
+        Self {
+            desc,
+            pending: None,
+            longest: desc.free_blocks_count,
+            checked: false,
+            checked_inodes: false,
+            condemned_blocks: false,
+            condemned_inodes: false,
+        }
     }
 
-    /// Blocks that may be handed out now.
+    /// True if the block bitmap was never written.
+    pub(super) fn is_block_uninit(&self) -> bool {
+        self.desc.flags.contains(BgFlags::BLOCK_UNINIT)
+    }
+
+    /// True if the inode bitmap was never written.
+    pub(super) fn is_inode_uninit(&self) -> bool {
+        self.desc.flags.contains(BgFlags::INODE_UNINIT)
+    }
+
+    /// Blocks that may be handed out now; 0 once condemned.
     pub(super) fn allocatable(&self) -> u32 {
-        let pending: u32 = self.pending.iter().map(|p| p.blocks.end - p.blocks.start).sum();
+        if self.condemned_blocks {
+            return 0;
+        }
+        let pending = self.pending.as_ref().map_or(0, |p| p.blocks);
         self.desc.free_blocks_count.saturating_sub(pending)
     }
 
-    /// Finds up to `want` free blocks, preferring `goal`, else the first run that is long enough,
-    /// else the longest one. `bits` is the number of blocks in the group.
-    pub(super) fn find(&mut self, goal: u32, want: u32, bits: u32) -> Option<Range<u32>> {
-        let busy = self.busy.as_deref()?;
-        let map = Bitmap::new(busy, bits);
-        if goal < bits && !map.test(goal) {
-            let end = map.find_one(goal..bits.min(goal.saturating_add(want))).unwrap_or_else(|| {
-                bits.min(goal.saturating_add(want))
-            });
-            return Some(goal..end);
-        }
-        for range in [goal.min(bits)..bits, 0..bits] {
-            if let Some(run) = map.find_zero_run(range, want, want) {
-                return Some(run);
-            }
-        }
-        let best = map.longest_zero_run(0..bits);
-        self.longest = best.as_ref().map_or(0, |r| r.end - r.start);
-        best
+    /// The longest run that can be handed out is no longer than this.
+    pub(super) fn longest(&self) -> u32 {
+        self.longest.min(self.allocatable())
     }
 
-    /// Marks blocks busy.
-    pub(super) fn take(&mut self, blocks: Range<u32>, bits: u32) {
-        if let Some(busy) = self.busy.as_deref_mut() {
-            BitmapMut::new(busy, bits).set_range(blocks.clone());
+    /// A search found no longer run.
+    pub(super) fn set_longest(&mut self, blocks: u32) {
+        self.longest = blocks;
+    }
+
+    /// True if some blocks that are free in the bitmap must not be handed out yet.
+    pub(super) fn has_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Marks the pending blocks in `map`, a copy of the bitmap.
+    pub(super) fn mark_pending(&self, map: &mut [u8]) {
+        if let Some(pending) = &self.pending {
+            for (byte, pending) in map.iter_mut().zip(&pending.map) {
+                *byte |= pending;
+            }
         }
-        self.rotor = blocks.end;
     }
 
-    /// Remembers freed blocks until `tid` has committed.
-    pub(super) fn add_pending(&mut self, tid: Tid, blocks: Range<u32>) {
-        self.pending.push(PendingFree { tid, blocks });
-    }
-
-    /// Gives back what transactions up to `tid` freed; returns how many blocks.
-    pub(super) fn release_pending(&mut self, tid: Tid) -> u32 {
-        let mut released = 0;
-        let busy = &mut self.busy;
-        self.pending.retain(|p| {
-            if !tid.at_or_after(p.tid) {
-                return true;
-            }
-            if let Some(busy) = busy.as_deref_mut() {
-                let all = u32::try_from(busy.len() * 8).unwrap_or(u32::MAX);
-                BitmapMut::new(busy, all).clear_range(p.blocks.clone());
-            }
-            released += p.blocks.end - p.blocks.start;
-            false
+    /// Remembers freed blocks until `tid` has committed. True if they are the group's first of that
+    /// transaction.
+    pub(super) fn add_pending(&mut self, tid: Tid, blocks: Range<u32>, map_len: usize) -> bool {
+        let pending = self.pending.get_or_insert_with(|| Pending {
+            frees: Vec::new(),
+            map: vec![0; map_len].into_boxed_slice(),
+            blocks: 0,
         });
-        // A freed run may join its neighbours: only a search can tell, so assume the best.
+        pending.blocks += blocks.end - blocks.start;
+        let bits = bits_of(&pending.map);
+        BitmapMut::new(&mut pending.map, bits).set_range(blocks.clone());
+        match pending.frees.last_mut() {
+            Some(last) if last.tid == tid && last.blocks.end == blocks.start => {
+                last.blocks.end = blocks.end;
+                false
+            }
+            Some(last) if last.tid == tid && last.blocks.start == blocks.end => {
+                last.blocks.start = blocks.start;
+                false
+            }
+            last => {
+                let first = last.is_none_or(|last| last.tid != tid);
+                pending.frees.push(PendingFree { tid, blocks });
+                first
+            }
+        }
+    }
+
+    /// Gives back what transactions up to `tid` freed; how many blocks.
+    pub(super) fn release_pending(&mut self, tid: Tid) -> u32 {
+        let Some(pending) = &mut self.pending else {
+            return 0;
+        };
+        let bits = bits_of(&pending.map);
+        let map = &mut pending.map;
+        let mut released = 0;
+        pending.frees.retain(|free| {
+            let over = tid.at_or_after(free.tid);
+            if over {
+                BitmapMut::new(map, bits).clear_range(free.blocks.clone());
+                released += free.blocks.end - free.blocks.start;
+            }
+            !over
+        });
+        pending.blocks = pending.blocks.saturating_sub(released);
+        if pending.frees.is_empty() {
+            self.pending = None;
+        }
         if released > 0 {
-            self.longest = self.allocatable();
+            // A freed run may join its neighbours; only a search can tell, so assume the best.
+            self.longest = u32::MAX;
         }
         released
+    }
+}
+
+fn bits_of(map: &[u8]) -> u32 {
+    u32::try_from(map.len() * 8).unwrap_or(u32::MAX)
+}
+
+/// A group behind its lock, and what others may know about it without the lock.
+pub(super) struct Slot {
+    group: Mutex<Group>,
+    allocatable: AtomicU32,
+    longest: AtomicU32,
+    free_inodes: AtomicU32,
+    dirs: AtomicU32,
+}
+
+impl Slot {
+    pub(super) fn new(group: Group) -> Self {
+        let slot = Self {
+            allocatable: AtomicU32::new(0),
+            longest: AtomicU32::new(0),
+            free_inodes: AtomicU32::new(0),
+            dirs: AtomicU32::new(0),
+            group: Mutex::new(Rank::BLOCK_GROUP, group),
+        };
+        let group = slot.lock();
+        slot.update(&group);
+        drop(group);
+        slot
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Group> {
+        self.group.lock()
+    }
+
+    /// Publishes the hints. After every change of the group, under its lock.
+    pub(super) fn update(&self, group: &Group) {
+        let inodes = if group.condemned_inodes {
+            0
+        } else {
+            group.desc.free_inodes_count
+        };
+        self.allocatable
+            .store(group.allocatable(), Ordering::Relaxed);
+        self.longest.store(group.longest(), Ordering::Relaxed);
+        self.free_inodes.store(inodes, Ordering::Relaxed);
+        self.dirs
+            .store(group.desc.used_dirs_count, Ordering::Relaxed);
+    }
+
+    /// Blocks to be had.
+    pub(super) fn allocatable(&self) -> u32 {
+        self.allocatable.load(Ordering::Relaxed)
+    }
+
+    /// No run is longer.
+    pub(super) fn longest(&self) -> u32 {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    /// Inodes to be had.
+    pub(super) fn free_inodes(&self) -> u32 {
+        self.free_inodes.load(Ordering::Relaxed)
+    }
+
+    /// Directories.
+    pub(super) fn dirs(&self) -> u32 {
+        self.dirs.load(Ordering::Relaxed)
     }
 }

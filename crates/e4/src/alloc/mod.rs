@@ -1,33 +1,50 @@
-//! The allocator: blocks and inodes, one lock per group.
+//! The allocator: blocks and inodes, one lock per group, no global one.
+//!
+//! ```text
+//!   counters.rs  what is free, promised, pending: every block in exactly one account
+//!   group.rs     one group: descriptor, pending frees, summary, and the hints read without its lock
+//!   search.rs    which group, and which run in it
+//!   blocks.rs    alloc, free, bitmap and descriptor changes
+//!   inodes.rs    inode numbers
+//!   zone.rs      blocks no file may own
+//! ```
 //!
 //! Decisions:
-//! - Each group keeps, in memory, which blocks are *busy*: those its bitmap marks plus those freed by
-//!   a transaction that has not committed yet. Searches look at the busy map only, so a freed block
-//!   cannot be handed out before the free is durable (a crash would otherwise leave two owners).
-//!   `committed` gives pending blocks back.
-//! - Free counters are exact sums over the groups; *promised* blocks (metadata that a conversion may
-//!   need, rule 2 of the engine) are subtracted before data may be allocated, so a conversion of
-//!   acknowledged data cannot run out of space (I-8).
-//! - Groups are loaded when first used: opening an image costs one pass over the descriptors.
+//! - The bitmaps in the metadata cache are the only truth about what is in use. A group adds to its own
+//!   the blocks freed by transactions that have not committed: they are free on disk but nobody gets
+//!   them, for a crash would leave them with two owners. [`Allocator::committed`] releases them.
+//! - Blocks are *claimed* from a counter before they are looked for, and metadata that a conversion may
+//!   need (rule 2 of the engine) is *promised*, that is claimed long before. So a conversion of
+//!   acknowledged data cannot run out of space (I-8), and `NoSpace` is decided in one place.
+//! - Group bitmaps are read when first needed: opening an image costs one pass over the descriptors. Groups
+//!   that were never used have no bitmap on disk; it is made up when the first block is taken.
+//! - A group whose bitmap contradicts the descriptor or the system zone is *condemned*: the operation that
+//!   noticed fails, nothing is allocated from the group any more, and freeing in it fails. The rest of
+//!   the filesystem goes on.
 //! - The share reserved for root (`s_r_blocks_count`) is not enforced: whoever can write the image is
 //!   its root. `statfs` shows it as unavailable, as ext4 does.
 //!
-//! Locks: a group's lock has rank 90; at most one is held at a time. Counters are atomics.
+//! Locks: a group's lock has rank 90; at most one is held at a time. Counters and hints are atomics.
 
 mod blocks;
+mod counters;
 mod group;
 mod inodes;
+mod search;
+#[cfg(test)]
+mod tests;
 mod zone;
 
 use e4_format::{FsBlock, GroupDesc, GroupNo, InodeNo, Superblock, Tid};
 use e4_journal::MetaStore;
-use e4_sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use e4_sync::{Arc, Mutex, Rank};
+use e4_sync::atomic::AtomicU32;
+use e4_sync::{Arc, Mutex, MutexGuard, Rank};
 
 use crate::error::{Error, Result};
 use crate::meta;
-use group::Group;
 pub(crate) use blocks::CREDITS_PER_ALLOC;
+use counters::Counters;
+use group::{Group, Slot};
 pub(crate) use inodes::CREDITS_PER_INODE;
 pub(crate) use zone::SystemZone;
 
@@ -41,7 +58,7 @@ pub(crate) struct Run {
 /// Which account a block allocation is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// Ordinary: must leave what has been promised untouched.
+    /// Ordinary: leaves what has been promised untouched.
     Free,
     /// Covered by a promise made earlier; consumes it.
     Promised,
@@ -53,32 +70,34 @@ pub(crate) struct Allocator {
     sb: Arc<Superblock>,
     meta: Arc<MetaStore>,
     zone: SystemZone,
-    groups: Box<[Mutex<Group>]>,
-    /// Allocatable blocks: free in the bitmaps and not pending.
-    free_blocks: AtomicI64,
-    /// Blocks freed by transactions that have not committed.
-    pending_blocks: AtomicI64,
-    /// Metadata blocks promised to conversions.
-    promised: AtomicU64,
-    free_inodes: AtomicU32,
-    /// Groups with pending frees, with the transaction that made them.
+    groups: Box<[Slot]>,
+    counters: Counters,
+    /// Groups with pending frees, with the transaction that made them. A leaf lock.
     pending: Mutex<Vec<(Tid, GroupNo)>>,
-    /// Where the last unplaced allocation succeeded.
+    /// Where the last allocation without a goal succeeded.
     rotor: AtomicU32,
 }
 
 impl Allocator {
     /// Reads and verifies every group descriptor.
+    ///
+    /// # Errors
+    /// A descriptor that cannot be read, or is damaged.
     pub(crate) fn load(image: Arc<str>, sb: Arc<Superblock>, meta: Arc<MetaStore>) -> Result<Self> {
         let mut groups = Vec::with_capacity(sb.groups() as usize);
         let mut pieces = Vec::new();
-        let (mut free, mut inodes) = (0_i64, 0_u32);
-        for group in sb.group_numbers() {
-            let desc = meta::read_group_desc(&image, &meta, &sb, group)?;
-            free += i64::from(desc.free_blocks_count);
-            inodes = inodes.saturating_add(desc.free_inodes_count);
-            collect_zone(&sb, group, &desc, &mut pieces);
-            groups.push(Mutex::new(Rank::BLOCK_GROUP, Group::new(desc)));
+        let counters = Counters::default();
+        for number in sb.group_numbers() {
+            let mut desc = meta::read_group_desc(&image, &meta, &sb, number)?;
+            if !sb.has_group_desc_csum() {
+                // Without descriptor checksums nobody maintains these: every bitmap and table is there.
+                desc.flags = e4_format::BgFlags::default();
+                desc.itable_unused = 0;
+            }
+            collect_zone(&sb, number, &desc, &mut pieces);
+            let group = Group::new(desc);
+            counters.add_group(&group);
+            groups.push(Slot::new(group));
         }
         Ok(Self {
             image,
@@ -86,10 +105,7 @@ impl Allocator {
             meta,
             zone: SystemZone::new(pieces),
             groups: groups.into_boxed_slice(),
-            free_blocks: AtomicI64::new(free),
-            pending_blocks: AtomicI64::new(0),
-            promised: AtomicU64::new(0),
-            free_inodes: AtomicU32::new(inodes),
+            counters,
             pending: Mutex::new(Rank::LEAF, Vec::new()),
             rotor: AtomicU32::new(0),
         })
@@ -97,50 +113,33 @@ impl Allocator {
 
     /// Blocks free for anybody now, promised ones not counted.
     pub(crate) fn free_blocks(&self) -> u64 {
-        let free = self.free_blocks.load(Ordering::Relaxed).max(0).unsigned_abs();
-        free.saturating_sub(self.promised.load(Ordering::Relaxed))
+        self.counters.available()
     }
 
-    /// Blocks that will be free once everything pending has committed; what the superblock records.
+    /// Blocks that are free in the bitmaps, promised and pending ones included: what the superblock
+    /// records.
     pub(crate) fn free_blocks_on_disk(&self) -> u64 {
-        let n = self.free_blocks.load(Ordering::Relaxed) + self.pending_blocks.load(Ordering::Relaxed);
-        n.max(0).unsigned_abs()
+        self.counters.on_disk()
     }
 
-    /// Free inodes.
+    /// Free inodes, as the bitmaps have them.
     pub(crate) fn free_inodes(&self) -> u32 {
-        self.free_inodes.load(Ordering::Relaxed)
+        self.counters.inodes()
     }
 
     /// True if waiting for a commit would free blocks.
     pub(crate) fn has_pending(&self) -> bool {
-        self.pending_blocks.load(Ordering::Relaxed) > 0
+        self.counters.pending() > 0
     }
 
     /// Sets `n` blocks aside for the metadata a conversion may need. False if they are not there.
     pub(crate) fn promise(&self, n: u64) -> bool {
-        let mut now = self.promised.load(Ordering::Relaxed);
-        loop {
-            let free = self.free_blocks.load(Ordering::Relaxed).max(0).unsigned_abs();
-            if now.saturating_add(n) > free {
-                return false;
-            }
-            match self.promised.compare_exchange_weak(
-                now,
-                now + n,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(seen) => now = seen,
-            }
-        }
+        self.counters.promise(n)
     }
 
     /// Gives back promised blocks that were not needed.
     pub(crate) fn release_promise(&self, n: u64) {
-        let before = self.promised.fetch_sub(n, Ordering::AcqRel);
-        debug_assert!(before >= n, "more promised blocks returned than were promised (I-42)");
+        self.counters.release_promise(n);
     }
 
     /// The group of an inode, as a place to start looking for blocks.
@@ -151,37 +150,98 @@ impl Allocator {
             .unwrap_or(FsBlock::new(0))
     }
 
+    /// True if any of these blocks belongs to the filesystem itself, or does not exist: no file may map
+    /// them, whatever its extents say.
+    pub(crate) fn is_protected(&self, start: FsBlock, len: u64) -> bool {
+        !self.sb.contains_range(start, len) || self.zone.overlaps(start, len)
+    }
+
+    /// Adds blocks to those no file may own: the journal's. Before anything is allocated.
+    #[allow(dead_code, reason = "the mount is to call it")]
+    pub(crate) fn protect(&mut self, pieces: impl IntoIterator<Item = (FsBlock, u64)>) {
+        let pieces = pieces.into_iter().map(|(start, len)| (start.get(), len));
+        self.zone.add(pieces);
+    }
+
     /// A transaction has committed: what it (and older ones) freed may be used again.
     pub(crate) fn committed(&self, tid: Tid) {
-        let done: Vec<GroupNo> = {
-            let mut pending = self.pending.lock();
-            let mut done = Vec::new();
-            pending.retain(|&(t, g)| {
-                let keep = !tid.at_or_after(t);
-                if !keep {
-                    done.push(g);
-                }
-                keep
-            });
-            done
-        };
-        for group in done {
-            if let Some(slot) = self.groups.get(group.get() as usize) {
-                let n = slot.lock().release_pending(tid);
-                self.pending_blocks.fetch_sub(i64::from(n), Ordering::AcqRel);
-                self.free_blocks.fetch_add(i64::from(n), Ordering::AcqRel);
+        let mut done = Vec::new();
+        self.pending.lock().retain(|&(freed_by, group)| {
+            let over = tid.at_or_after(freed_by);
+            if over {
+                done.push(group);
             }
+            !over
+        });
+        for number in done {
+            let Some(slot) = self.groups.get(number.get() as usize) else {
+                continue;
+            };
+            let mut group = slot.lock();
+            let released = group.release_pending(tid);
+            slot.update(&group);
+            // Under the group's lock, so that a condemnation cannot come between.
+            self.counters
+                .release_pending(released, group.condemned_blocks);
         }
     }
 
+    fn slot(&self, number: GroupNo) -> Result<&Slot> {
+        let outside = || self.damaged(number, "does not exist");
+        self.groups.get(number.get() as usize).ok_or_else(outside)
+    }
+
+    /// Nothing more from this group's blocks. The error to report.
+    fn condemn_blocks(
+        &self,
+        slot: &Slot,
+        group: &mut Group,
+        at: GroupNo,
+        what: &'static str,
+    ) -> Error {
+        if !group.condemned_blocks {
+            self.counters.condemn_blocks(group.allocatable());
+            group.condemned_blocks = true;
+            slot.update(group);
+            tracing::error!(image = %self.image, group = at.get(), what, "block group condemned");
+        }
+        self.damaged(at, what)
+    }
+
+    /// Nothing more from this group's inodes. The error to report.
+    fn condemn_inodes(
+        &self,
+        slot: &Slot,
+        group: &mut Group,
+        at: GroupNo,
+        what: &'static str,
+    ) -> Error {
+        if !group.condemned_inodes {
+            group.condemned_inodes = true;
+            slot.update(group);
+            tracing::error!(image = %self.image, group = at.get(), what, "inodes of a group condemned");
+        }
+        self.damaged(at, what)
+    }
+
     fn damaged(&self, group: GroupNo, what: &'static str) -> Error {
-        Error::Group { image: Arc::clone(&self.image), group: group.get(), what }
+        Error::Group {
+            image: Arc::clone(&self.image),
+            group: group.get(),
+            what,
+        }
     }
 
     fn no_space(&self, what: &'static str) -> Error {
-        Error::NoSpace { image: Arc::clone(&self.image), what }
+        Error::NoSpace {
+            image: Arc::clone(&self.image),
+            what,
+        }
     }
 }
+
+/// A locked group.
+type Locked<'a> = MutexGuard<'a, Group>;
 
 /// The metadata blocks that a group descriptor (and a superblock backup) claims.
 fn collect_zone(sb: &Superblock, group: GroupNo, desc: &GroupDesc, pieces: &mut Vec<(u64, u64)>) {

@@ -12,6 +12,17 @@ pub(crate) struct SystemZone {
 }
 
 impl SystemZone {
+    /// More pieces, as `(start, len)`.
+    pub(crate) fn add(&mut self, more: impl IntoIterator<Item = (u64, u64)>) {
+        let mut pieces: Vec<(u64, u64)> = self
+            .ranges
+            .iter()
+            .map(|&(start, end)| (start, end - start))
+            .collect();
+        pieces.extend(more);
+        *self = Self::new(pieces);
+    }
+
     /// From unsorted `(start, len)` pieces, overlaps allowed.
     pub(crate) fn new(mut pieces: Vec<(u64, u64)>) -> Self {
         pieces.retain(|&(_, len)| len > 0);
@@ -37,8 +48,8 @@ impl SystemZone {
     /// The parts of the zone inside `start .. end`.
     pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let i = self.ranges.partition_point(|r| r.1 <= start);
-        self.ranges[i..]
-            .iter()
+        let from = self.ranges.get(i..).unwrap_or_default();
+        from.iter()
             .take_while(move |r| r.0 < end)
             .map(move |r| (r.0.max(start), r.1.min(end)))
     }
@@ -51,11 +62,23 @@ mod tests {
     #[test]
     fn overlaps_and_parts() {
         let zone = SystemZone::new(vec![(10, 5), (12, 8), (100, 1), (0, 0)]);
-        for (start, len, hit) in
-            [(0, 10, false), (0, 11, true), (19, 1, true), (20, 80, false), (20, 81, true), (101, 9, false)]
-        {
-            assert_eq!(zone.overlaps(FsBlock::new(start), len), hit, "{start}+{len}");
+        for (start, len, hit) in [
+            (0, 10, false),
+            (0, 11, true),
+            (19, 1, true),
+            (20, 80, false),
+            (20, 81, true),
+            (101, 9, false),
+        ] {
+            assert_eq!(
+                zone.overlaps(FsBlock::new(start), len),
+                hit,
+                "{start}+{len}"
+            );
         }
-        assert_eq!(zone.within(15, 101).collect::<Vec<_>>(), [(15, 20), (100, 101)]);
+        assert_eq!(
+            zone.within(15, 101).collect::<Vec<_>>(),
+            [(15, 20), (100, 101)]
+        );
     }
 }
