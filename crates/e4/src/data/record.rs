@@ -43,7 +43,24 @@ impl Shared {
             }
         }
         self.stats.records.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.store_counts(handle)
+    }
+
+    /// Keeps the superblock's totals right in every transaction, so that an image recovered by somebody
+    /// else needs no correction. All handles are closed, so the counters are those of this transaction.
+    fn store_counts(&self, handle: &mut Handle) -> Result<()> {
+        let (blocks, inodes) = (self.alloc.free_blocks_on_disk(), self.alloc.free_inodes());
+        let now = (blocks, inodes);
+        let mut stored = self.counts_stored.lock();
+        if *stored == Some(now) {
+            return Ok(());
+        }
+        *stored = Some(now);
+        drop(stored);
+        self.edit_superblock(handle, |sb| {
+            sb.set_free_blocks_count(blocks);
+            sb.set_free_inodes_count(inodes);
+        })
     }
 }
 

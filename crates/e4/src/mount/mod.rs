@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) orphans: Mutex<Orphans>,
     pub(crate) orphan_turn: Mutex<()>,
     pub(crate) stats: Counters,
+    /// Free blocks and inodes as the superblock has them, once a commit has stored them.
+    pub(crate) counts_stored: Mutex<Option<(u64, u32)>>,
     /// Why it cannot be written, if so.
     read_only: Option<String>,
     closed: AtomicBool,

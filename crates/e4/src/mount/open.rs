@@ -222,7 +222,8 @@ fn build(
         image,
         pump: Pump::new(Arc::clone(&device)),
         device,
-        charges: ChargePool::new(meta.limits().record_credits),
+        // The superblock's counts take part in every recording.
+        charges: ChargePool::new(meta.limits().record_credits.saturating_sub(1)),
         sb,
         meta,
         alloc,
@@ -233,6 +234,7 @@ fn build(
         orphans: Mutex::new(Rank::ORPHAN, Orphans::default()),
         orphan_turn: Mutex::new(Rank::ORPHAN_TURN, ()),
         stats: Counters::default(),
+        counts_stored: Mutex::new(Rank::LEAF, None),
         read_only,
         closed: AtomicBool::new(false),
         generation: AtomicU32::new((options.clock)().subsec_nanos()),
