@@ -31,7 +31,13 @@ fn raw(device: &dyn e4::device::Device, order: &[u64], depth: usize, bs: usize) 
             let mut buf = AlignedBuf::recycled(bs);
             buf[..8].copy_from_slice(&order[next].to_le_bytes());
             let at = GIB / 2 + order[next] * bs as u64;
-            requests.push(Request { token: Token(0), op: Op::Write { at, data: IoSlice::Owned(buf) } });
+            requests.push(Request {
+                token: Token(0),
+                op: Op::Write {
+                    at,
+                    data: IoSlice::Owned(buf),
+                },
+            });
             flying += 1;
             next += 1;
         }
@@ -67,13 +73,18 @@ fn pass(fs: &Filesystem, order: &[u64], depth: usize, bs: usize) -> f64 {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let path = args.get(1).map_or("/dev/shm/e4-random-write.img", String::as_str);
+    let path = args
+        .get(1)
+        .map_or("/dev/shm/e4-random-write.img", String::as_str);
     let depth: usize = args.get(2).map_or(32, |a| a.parse().unwrap());
     let bs: usize = args.get(3).map_or(4096, |a| a.parse().unwrap());
     let path = std::path::Path::new(path);
     let order = permutation(GIB / bs as u64);
     for round in 0..std::env::var("ROUNDS").map_or(3, |r| r.parse().unwrap()) {
-        let options = e4::device::OpenOptions { create: Some(2 * GIB), ..Default::default() };
+        let options = e4::device::OpenOptions {
+            create: Some(2 * GIB),
+            ..Default::default()
+        };
         let device = e4::device::open(path, &options).unwrap();
         let raw_first = raw(&*device, &order, depth, bs);
         let raw_again = raw(&*device, &order, depth, bs);

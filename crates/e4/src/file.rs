@@ -77,7 +77,16 @@ impl File {
         dsync: bool,
     ) -> Self {
         let observer = inode.observer();
-        Self { inner: Arc::new(FileInner { observer, inode, mounted, path, write, dsync }) }
+        Self {
+            inner: Arc::new(FileInner {
+                observer,
+                inode,
+                mounted,
+                path,
+                write,
+                dsync,
+            }),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -98,14 +107,19 @@ impl File {
 
     pub(crate) fn check_regular(&self) -> Result<()> {
         if self.inode().data().kind != Some(FileType::Regular) {
-            return Err(Error::NotARegularFile { path: self.inner.path.clone() });
+            return Err(Error::NotARegularFile {
+                path: self.inner.path.clone(),
+            });
         }
         self.shared().check_open()?;
         let state = self.inode().data();
         if !state.core.read().disk.has_extents() {
             return Err(Error::Unsupported {
                 image: Arc::clone(&self.shared().image),
-                what: format!("{}: files mapped by indirect blocks or inline data", self.inner.path),
+                what: format!(
+                    "{}: files mapped by indirect blocks or inline data",
+                    self.inner.path
+                ),
             });
         }
         Ok(())
@@ -115,7 +129,9 @@ impl File {
         self.check_regular()?;
         self.shared().check_writable()?;
         if !self.inner.write {
-            return Err(Error::Invalid { what: "the file is not open for writing" });
+            return Err(Error::Invalid {
+                what: "the file is not open for writing",
+            });
         }
         Ok(())
     }
@@ -153,7 +169,10 @@ impl File {
         let shared = self.shared();
         let queue = shared.pump.assign_queue();
         let mut requests = Vec::new();
-        let mut pocket = Pocket { queue, requests: &mut requests };
+        let mut pocket = Pocket {
+            queue,
+            requests: &mut requests,
+        };
         match begin(self, &mut pocket) {
             Ok(io) => {
                 shared.pump.submit(queue, &mut requests);
@@ -195,7 +214,9 @@ impl File {
     pub fn fallocate(&self, mode: FallocateMode, at: u64, len: u64) -> Result<()> {
         self.check_writable()?;
         if len == 0 {
-            return Err(Error::Invalid { what: "a length of 0" });
+            return Err(Error::Invalid {
+                what: "a length of 0",
+            });
         }
         let shared = self.shared();
         let inode = self.inode();
@@ -251,7 +272,8 @@ impl File {
     /// Also what earlier asynchronous writes to the file failed with, once per open file.
     pub fn fsync(&self) -> Result<()> {
         self.shared().check_open()?;
-        self.shared().fsync(self.inode(), self.observer(), What::All)
+        self.shared()
+            .fsync(self.inode(), self.observer(), What::All)
     }
 
     /// As [`File::fsync`], without times and the like.
@@ -260,7 +282,8 @@ impl File {
     /// As [`File::fsync`].
     pub fn fdatasync(&self) -> Result<()> {
         self.shared().check_open()?;
-        self.shared().fsync(self.inode(), self.observer(), What::Data)
+        self.shared()
+            .fsync(self.inode(), self.observer(), What::Data)
     }
 
     /// The extents of the file; ranges published and not yet recorded show as written.
@@ -281,7 +304,13 @@ impl File {
         let shared = self.shared();
         shared
             .engine
-            .drain(self.inode(), 0..u64::MAX, Drain::Shared, self.observer(), &|| shared.drive())
+            .drain(
+                self.inode(),
+                0..u64::MAX,
+                Drain::Shared,
+                self.observer(),
+                &|| shared.drive(),
+            )
             .map(drop)
     }
 
@@ -289,7 +318,10 @@ impl File {
     #[must_use]
     pub fn would_block(&self, at: u64, len: u64) -> bool {
         let range = at..at.saturating_add(len.max(1));
-        self.shared().engine.try_admit(self.inode(), range, Intent::Write).is_err()
+        self.shared()
+            .engine
+            .try_admit(self.inode(), range, Intent::Write)
+            .is_err()
     }
 
     /// The context of another thread's operations, see [`crate::IoContext`].
@@ -305,9 +337,11 @@ impl File {
         let at = ByteOffset::new(at);
         let context = Some(Arc::clone(context));
         if write {
-            self.begin_write(at, buf, user_data, context, pocket).map(drop)
+            self.begin_write(at, buf, user_data, context, pocket)
+                .map(drop)
         } else {
-            self.begin_read(at, buf, user_data, context, pocket).map(drop)
+            self.begin_read(at, buf, user_data, context, pocket)
+                .map(drop)
         }
     }
 }

@@ -16,7 +16,10 @@ use crate::mount::{MountOptions, Mounted, StatFs, Stats, mount};
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "the flags of open(2), as people know them")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the flags of open(2), as people know them"
+)]
 pub struct OpenFlags {
     /// For writing.
     pub write: bool,
@@ -49,13 +52,19 @@ impl OpenFlags {
     /// For reading and writing.
     #[must_use]
     pub const fn read_write() -> Self {
-        Self { write: true, ..Self::read() }
+        Self {
+            write: true,
+            ..Self::read()
+        }
     }
 
     /// For reading and writing, created if missing.
     #[must_use]
     pub const fn create() -> Self {
-        Self { create: true, ..Self::read_write() }
+        Self {
+            create: true,
+            ..Self::read_write()
+        }
     }
 }
 
@@ -92,7 +101,9 @@ impl Filesystem {
     /// Not an ext4 image, damaged, unsupported features (by name), device errors. The image is then as it was, unless
     /// recovery had begun.
     pub fn open(device: Arc<dyn Device>, options: &MountOptions) -> Result<Self> {
-        Ok(Self { mounted: Arc::new(mount(device, options)?) })
+        Ok(Self {
+            mounted: Arc::new(mount(device, options)?),
+        })
     }
 
     /// What recovery found, if it was needed.
@@ -136,7 +147,9 @@ impl Filesystem {
         let (dir, name, found) = shared.walk(path, Last::Follow)?;
         let inode = match found {
             Some(_) if flags.create && flags.exclusive => {
-                return Err(Error::Exists { path: path.to_owned() });
+                return Err(Error::Exists {
+                    path: path.to_owned(),
+                });
             }
             Some(inode) => inode,
             None if flags.create => {
@@ -148,10 +161,16 @@ impl Filesystem {
                     other => other?,
                 }
             }
-            None => return Err(Error::NotFound { path: path.to_owned() }),
+            None => {
+                return Err(Error::NotFound {
+                    path: path.to_owned(),
+                });
+            }
         };
         if flags.write && inode.data().kind == Some(FileType::Directory) {
-            return Err(Error::IsADirectory { path: path.to_owned() });
+            return Err(Error::IsADirectory {
+                path: path.to_owned(),
+            });
         }
         let mounted = Arc::clone(&self.mounted);
         let file = File::new(mounted, inode, path.to_owned(), flags.write, flags.dsync);
@@ -169,10 +188,12 @@ impl Filesystem {
         let shared = &self.mounted.shared;
         shared.check_writable()?;
         match shared.walk(path, Last::Keep)? {
-            (_, _, Some(_)) => Err(Error::Exists { path: path.to_owned() }),
-            (dir, name, None) => {
-                shared.create_in(&dir, &name, FileType::Directory, mode).map(drop)
-            }
+            (_, _, Some(_)) => Err(Error::Exists {
+                path: path.to_owned(),
+            }),
+            (dir, name, None) => shared
+                .create_in(&dir, &name, FileType::Directory, mode)
+                .map(drop),
         }
     }
 
@@ -196,7 +217,9 @@ impl Filesystem {
         shared.check_open()?;
         let dir = shared.resolve(path, Last::Follow)?;
         if dir.data().kind != Some(FileType::Directory) {
-            return Err(Error::NotADirectory { path: path.to_owned() });
+            return Err(Error::NotADirectory {
+                path: path.to_owned(),
+            });
         }
         shared.dir_entries(&dir)
     }
@@ -209,7 +232,9 @@ impl Filesystem {
         let shared = &self.mounted.shared;
         let inode = shared.resolve(path, Last::Keep)?;
         if inode.data().kind != Some(FileType::Symlink) {
-            return Err(Error::Invalid { what: "not a symbolic link" });
+            return Err(Error::Invalid {
+                what: "not a symbolic link",
+            });
         }
         shared.link_target(&inode)
     }

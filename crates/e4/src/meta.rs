@@ -23,7 +23,10 @@ pub(crate) mod tag {
 
 /// Names the image in a format error.
 pub(crate) fn format_error(image: &Arc<str>, source: FormatError) -> Error {
-    Error::Format { image: image.to_string(), source }
+    Error::Format {
+        image: image.to_string(),
+        source,
+    }
 }
 
 /// Reads a block whose parts are verified where they are decoded (descriptor tables, inode tables).

@@ -16,7 +16,10 @@ fn fsck(path: &Path) {
             String::from_utf8_lossy(&out.stderr)
         ),
         Err(e) => {
-            assert!(std::env::var_os("E4_REQUIRE_ORACLES").is_none(), "e2fsck: {e}");
+            assert!(
+                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
+                "e2fsck: {e}"
+            );
             eprintln!("SKIPPED: e2fsck is not installed; the image was not checked by it");
         }
     }
@@ -50,13 +53,25 @@ fn verify(buf: &[u8], bs: usize, first: u64) {
         }
         let generation = &block[8..16];
         for word in block.chunks(16).filter(|w| w.len() == 16) {
-            assert_eq!(&word[..8], &(first + i as u64 + 1).to_le_bytes(), "foreign data in block {}", first + i as u64);
+            assert_eq!(
+                &word[..8],
+                &(first + i as u64 + 1).to_le_bytes(),
+                "foreign data in block {}",
+                first + i as u64
+            );
             assert_eq!(&word[8..], generation, "torn block {}", first + i as u64);
         }
     }
 }
 
-fn writer(fs: &Filesystem, file: &File, seed: u64, blocks: u64, bs: usize, stop: &AtomicBool) -> u64 {
+fn writer(
+    fs: &Filesystem,
+    file: &File,
+    seed: u64,
+    blocks: u64,
+    bs: usize,
+    stop: &AtomicBool,
+) -> u64 {
     let _stop = Stop(stop);
     let mut rng = Rng(seed * 7919 + 1);
     let mut ctx = fs.io_context();
@@ -100,20 +115,28 @@ impl Drop for Stop<'_> {
 fn race(block_size: u32, seed: u64, millis: u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.img");
-    let options = e4::device::OpenOptions { create: Some(64 << 20), ..Default::default() };
+    let options = e4::device::OpenOptions {
+        create: Some(64 << 20),
+        ..Default::default()
+    };
     let device = e4::device::open(&path, &options).unwrap();
-    let params = e4_mkfs::Params { block_size: Some(block_size), ..Default::default() };
+    let params = e4_mkfs::Params {
+        block_size: Some(block_size),
+        ..Default::default()
+    };
     e4_mkfs::format(&*device, &params, &mut |_| {}).unwrap();
     let fs = Filesystem::open(device, &MountOptions::default()).unwrap();
     let bs = block_size as usize;
     let blocks = (16 << 20) / u64::from(block_size);
     let file = fs.open_file("/f", OpenFlags::create()).unwrap();
-    file.fallocate(FallocateMode::Allocate, 0, 16 << 20).unwrap();
+    file.fallocate(FallocateMode::Allocate, 0, 16 << 20)
+        .unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
         let (fs, file, stop) = (&fs, &file, &stop);
-        let writers: Vec<_> =
-            (1..=2).map(|w| s.spawn(move || writer(fs, file, seed * 10 + w, blocks, bs, stop))).collect();
+        let writers: Vec<_> = (1..=2)
+            .map(|w| s.spawn(move || writer(fs, file, seed * 10 + w, blocks, bs, stop)))
+            .collect();
         s.spawn(move || {
             let _stop = Stop(stop);
             let mut rng = Rng(seed + 77);
@@ -122,9 +145,19 @@ fn race(block_size: u32, seed: u64, millis: u64) {
                 match rng.below(6) {
                     0 => file.truncate(at / bs as u64 * bs as u64).unwrap(),
                     1 => file.truncate(16 << 20).unwrap(),
-                    2 => file.fallocate(FallocateMode::PunchHole, at / bs as u64 * bs as u64, 1 << 18).unwrap(),
-                    3 => file.fallocate(FallocateMode::AllocateKeepSize, at, 1 << 20).unwrap(),
-                    4 => file.fallocate(FallocateMode::Allocate, 0, 16 << 20).unwrap(),
+                    2 => file
+                        .fallocate(
+                            FallocateMode::PunchHole,
+                            at / bs as u64 * bs as u64,
+                            1 << 18,
+                        )
+                        .unwrap(),
+                    3 => file
+                        .fallocate(FallocateMode::AllocateKeepSize, at, 1 << 20)
+                        .unwrap(),
+                    4 => file
+                        .fallocate(FallocateMode::Allocate, 0, 16 << 20)
+                        .unwrap(),
                     _ => file.fsync().unwrap(),
                 }
             }
@@ -156,7 +189,10 @@ fn race(block_size: u32, seed: u64, millis: u64) {
     let device = e4::device::open(&path, &Default::default()).unwrap();
     let fs = Filesystem::open(device, &MountOptions::default()).unwrap();
     let file = fs.open_file("/f", OpenFlags::read()).unwrap();
-    assert!(contents(&file) == before, "contents differ after remounting");
+    assert!(
+        contents(&file) == before,
+        "contents differ after remounting"
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ fn fsck(path: &Path) {
             String::from_utf8_lossy(&out.stderr)
         ),
         Err(e) => {
-            assert!(std::env::var_os("E4_REQUIRE_ORACLES").is_none(), "e2fsck: {e}");
+            assert!(
+                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
+                "e2fsck: {e}"
+            );
             eprintln!("SKIPPED: e2fsck is not installed; the image was not checked by it");
         }
     }
@@ -23,7 +26,10 @@ fn fsck(path: &Path) {
 
 fn image(dir: &Path, size: u64) -> PathBuf {
     let path = dir.join("disk.img");
-    let options = e4::device::OpenOptions { create: Some(size), ..Default::default() };
+    let options = e4::device::OpenOptions {
+        create: Some(size),
+        ..Default::default()
+    };
     let device = e4::device::open(&path, &options).unwrap();
     e4_mkfs::format(&*device, &e4_mkfs::Params::default(), &mut |_| {}).unwrap();
     path
@@ -41,7 +47,8 @@ fn write_read_sync_unmount_fsck() {
     fsck(&path);
     let fs = open(&path);
     let file = fs.open_file("/f", OpenFlags::create()).unwrap();
-    file.fallocate(FallocateMode::Allocate, 0, 64 << 20).unwrap();
+    file.fallocate(FallocateMode::Allocate, 0, 64 << 20)
+        .unwrap();
     assert_eq!(file.size(), 64 << 20);
     let mut ctx = fs.io_context();
     let mut events = Vec::new();
@@ -68,7 +75,11 @@ fn write_read_sync_unmount_fsck() {
         let mut buf = vec![0; 4096];
         for block in 0..n * 2 {
             assert_eq!(file.read_at(block * 4096, &mut buf).unwrap(), 4096);
-            let want = if block % 2 == 0 { (block % 251) as u8 + 1 } else { 0 };
+            let want = if block % 2 == 0 {
+                (block % 251) as u8 + 1
+            } else {
+                0
+            };
             assert!(buf.iter().all(|b| *b == want), "block {block}");
         }
     };
@@ -76,7 +87,8 @@ fn write_read_sync_unmount_fsck() {
     file.fsync().unwrap();
     check(&fs);
     file.write_at(100, b"hello").unwrap();
-    file.fallocate(FallocateMode::PunchHole, 4096 * 10, 4096 * 100 + 5).unwrap();
+    file.fallocate(FallocateMode::PunchHole, 4096 * 10, 4096 * 100 + 5)
+        .unwrap();
     file.truncate(4096 * 3000 + 7).unwrap();
     println!("{:?}", fs.stats());
     drop(ctx);

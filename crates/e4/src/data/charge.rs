@@ -30,7 +30,10 @@ pub(crate) struct ChargePool {
 
 impl ChargePool {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: u64::from(limit), used: AtomicU64::new(0) }
+        Self {
+            limit: u64::from(limit),
+            used: AtomicU64::new(0),
+        }
     }
 
     fn try_add(&self, n: u64) -> bool {
@@ -95,7 +98,9 @@ pub(crate) enum Refused {
 
 impl InodeCharge {
     pub(crate) fn new() -> Self {
-        Self { account: Mutex::new(Rank::LEAF, Account::default()) }
+        Self {
+            account: Mutex::new(Rank::LEAF, Account::default()),
+        }
     }
 
     /// Charges `segments` converting segments that are about to be submitted. The tree lock is held;
@@ -152,12 +157,21 @@ impl InodeCharge {
         let mut account = self.account.lock();
         account.segments = left;
         let runs = left.saturating_add(account.in_flight);
-        let owed = Extent { runs, leaves: tree.leaves.min(runs) };
-        let (credits, nodes) = if runs == 0 { (0, 0) } else { need(tree.shape, owed) };
+        let owed = Extent {
+            runs,
+            leaves: tree.leaves.min(runs),
+        };
+        let (credits, nodes) = if runs == 0 {
+            (0, 0)
+        } else {
+            need(tree.shape, owed)
+        };
         let credits = account.credits.min(credits);
         let nodes = account.nodes.min(nodes);
         shared.charges.release(u64::from(account.credits - credits));
-        shared.alloc.release_promise(u64::from(account.nodes - nodes));
+        shared
+            .alloc
+            .release_promise(u64::from(account.nodes - nodes));
         account.credits = credits;
         account.nodes = nodes;
         // The next admission computes the charge anew for the new shape.
@@ -196,7 +210,10 @@ fn need(shape: Shape, what: Extent) -> (u32, u32) {
     };
     let need = charge.credits();
     // Freed nodes cost revoke records: one credit pays for a block full of them.
-    (need.blocks(GROUPS).saturating_add(need.freed / 64 + 1), need.allocated)
+    (
+        need.blocks(GROUPS).saturating_add(need.freed / 64 + 1),
+        need.allocated,
+    )
 }
 
 impl InodeState {

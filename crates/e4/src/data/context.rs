@@ -55,7 +55,10 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    #[allow(clippy::too_many_arguments, reason = "a plain record, built in one place per operation")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a plain record, built in one place per operation"
+    )]
     pub(crate) fn new(
         shared: Arc<Shared>,
         inode: Inode,
@@ -74,7 +77,14 @@ impl Io {
             durable,
             charged: AtomicU32::new(0),
             context,
-            cell: Mutex::new(Rank::LEAF, Outcome { result: None, buf: None, waker: None }),
+            cell: Mutex::new(
+                Rank::LEAF,
+                Outcome {
+                    result: None,
+                    buf: None,
+                    waker: None,
+                },
+            ),
         })
     }
 
@@ -114,12 +124,16 @@ impl Io {
     fn take(&self) -> (Result<usize>, Option<AlignedBuf>) {
         let (result, buf) = {
             let mut cell = self.cell.lock();
-            (cell.result.take().unwrap_or(Err(Error::Closed)), cell.buf.take())
+            (
+                cell.result.take().unwrap_or(Err(Error::Closed)),
+                cell.buf.take(),
+            )
         };
         let result = match result {
-            Ok(n) if self.durable => {
-                self.shared.make_durable(&self.inode, crate::data::sync::What::Data).map(|()| n)
-            }
+            Ok(n) if self.durable => self
+                .shared
+                .make_durable(&self.inode, crate::data::sync::What::Data)
+                .map(|()| n),
             other => other,
         };
         (result, buf)
@@ -138,11 +152,17 @@ pub struct Ack {
 
 impl Ack {
     pub(crate) fn new(io: Arc<Io>) -> Self {
-        Self { io: Some(io), failed: None }
+        Self {
+            io: Some(io),
+            failed: None,
+        }
     }
 
     pub(crate) fn failed(error: Error) -> Self {
-        Self { io: None, failed: Some(error) }
+        Self {
+            io: None,
+            failed: Some(error),
+        }
     }
 
     fn without_io(&mut self) -> (Result<usize>, Option<AlignedBuf>) {
@@ -255,7 +275,10 @@ impl IoContext {
         buf: AlignedBuf,
         user_data: u64,
     ) -> Result<()> {
-        let mut pocket = Pocket { queue: self.queue, requests: &mut self.pending };
+        let mut pocket = Pocket {
+            queue: self.queue,
+            requests: &mut self.pending,
+        };
         file.begin_in_context(write, at, buf, user_data, &self.inner, &mut pocket)?;
         self.outstanding += 1;
         Ok(())
@@ -277,7 +300,9 @@ impl IoContext {
                 inner.ready.load(Ordering::Acquire) >= min
             });
         } else if min == 0 {
-            self.shared.pump.reap(self.queue, e4_device::Wait::No, &*self.shared);
+            self.shared
+                .pump
+                .reap(self.queue, e4_device::Wait::No, &*self.shared);
         }
         let done = std::mem::take(&mut *inner.done.lock());
         let n = done.len();
@@ -285,7 +310,11 @@ impl IoContext {
         self.outstanding -= n;
         events.extend(done.into_iter().map(|io| {
             let (result, buf) = io.take();
-            IoEvent { user_data: io.user_data, result, buf }
+            IoEvent {
+                user_data: io.user_data,
+                result,
+                buf,
+            }
         }));
         n
     }

@@ -48,14 +48,23 @@ impl Converter for Conv {
         });
         drop(publisher);
         state.charge.published(segments);
-        shared.stats.conversions.fetch_add(u64::from(segments), Ordering::Relaxed);
-        shared.stats.blocks_published.fetch_add(blocks, Ordering::Relaxed);
+        shared
+            .stats
+            .conversions
+            .fetch_add(u64::from(segments), Ordering::Relaxed);
+        shared
+            .stats
+            .blocks_published
+            .fetch_add(blocks, Ordering::Relaxed);
         shared.arm_commit_timer();
     }
 
     fn acknowledge(&self, inode: &InodeIo<Self>, io: Arc<Io>, outcome: Result<(), Error>) {
         if outcome.is_err() {
-            inode.data().charge.dropped(io.charged.load(Ordering::Relaxed));
+            inode
+                .data()
+                .charge
+                .dropped(io.charged.load(Ordering::Relaxed));
         }
         let len = io.len;
         io.finish(outcome.map(|()| len));

@@ -45,7 +45,9 @@ impl Shared {
         let credits = insert_credits(state, &state.core.read())?;
         let mut handle = self.meta.start(credits)?;
         let mut core = state.core.write();
-        let Some(hole) = state.first_hole(&core, blocks.clone())? else { return Ok(blocks.end) };
+        let Some(hole) = state.first_hole(&core, blocks.clone())? else {
+            return Ok(blocks.end);
+        };
         // The tree may have grown a level since the estimate; then begin again with a better one.
         if insert_credits(state, &core)? > handle.credits_left() {
             return Ok(blocks.start);
@@ -57,7 +59,12 @@ impl Shared {
     }
 
     /// fallocate: allocates the range, and extends the file unless told to keep its size.
-    pub(crate) fn preallocate(&self, inode: &Inode, target: &Target, keep_size: bool) -> Result<()> {
+    pub(crate) fn preallocate(
+        &self,
+        inode: &Inode,
+        target: &Target,
+        keep_size: bool,
+    ) -> Result<()> {
         let state = inode.data();
         self.fill_holes(inode, target.blocks.clone())?;
         let mut handle = self.meta.start(CREDITS_PER_STORE)?;
@@ -85,7 +92,8 @@ impl InodeState {
         let view = TreeView::new(self, core);
         let mut at = blocks.start;
         while at < blocks.end {
-            let mapping = e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
+            let mapping =
+                e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
             let end = mapping.blocks().end.get().max(at + 1);
             if matches!(mapping, Mapping::Hole(_)) {
                 return Ok(Some(at..end.min(blocks.end)));
@@ -99,8 +107,8 @@ impl InodeState {
     fn goal(&self, core: &Core, block: u32) -> Result<FsBlock> {
         if let Some(before) = block.checked_sub(1) {
             let view = TreeView::new(self, core);
-            let mapping =
-                e4_extent::lookup(&view, FileBlock::new(before)).map_err(|e| tree_error(self, e))?;
+            let mapping = e4_extent::lookup(&view, FileBlock::new(before))
+                .map_err(|e| tree_error(self, e))?;
             if let Mapping::Extent(extent) = mapping {
                 return Ok(FsBlock::new(extent.start.get() + u64::from(extent.len)));
             }
@@ -125,7 +133,9 @@ impl InodeState {
             state: ExtentState::Unwritten,
         };
         if let Err(error) = self.insert_extent(core, handle, &extent) {
-            self.shared.alloc.free(handle, run.start, u64::from(run.len))?;
+            self.shared
+                .alloc
+                .free(handle, run.start, u64::from(run.len))?;
             return Err(error);
         }
         let per_block = u64::from(self.shared.sb.block_size().bytes() / 512);

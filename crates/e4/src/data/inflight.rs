@@ -71,7 +71,13 @@ impl Pieces {
             inner: Mutex::new(
                 // Buffers are given back, and pooled, under it.
                 Rank::ENGINE_READY,
-                PiecesInner { admission: Some(admission), error: None, target, skip, valid },
+                PiecesInner {
+                    admission: Some(admission),
+                    error: None,
+                    target,
+                    skip,
+                    valid,
+                },
             ),
         })
     }
@@ -92,7 +98,12 @@ impl Pieces {
         }
         let (admission, error, target, valid) = {
             let mut inner = self.inner.lock();
-            (inner.admission.take(), inner.error.take(), inner.target.take(), inner.valid)
+            (
+                inner.admission.take(),
+                inner.error.take(),
+                inner.target.take(),
+                inner.valid,
+            )
         };
         let write = target.is_none();
         if let Some(buf) = target {
@@ -116,7 +127,9 @@ impl Pieces {
 impl PiecesInner {
     /// Copies a piece, which starts at byte `at` of the first block, to its place in the target.
     fn copy(&mut self, at: usize, piece: &[u8]) {
-        let Some(target) = self.target.as_deref_mut() else { return };
+        let Some(target) = self.target.as_deref_mut() else {
+            return;
+        };
         let (from, to) = match at.checked_sub(self.skip) {
             Some(to) => (0, to),
             None => (self.skip - at, 0),
@@ -147,7 +160,9 @@ impl Sink<InFlight> for Shared {
     fn completed(&self, batch: &mut Vec<(InFlight, Completion)>) {
         let mut engine = Vec::new();
         for (what, completion) in batch.drain(..) {
-            let Completion { result, returned, .. } = completion;
+            let Completion {
+                result, returned, ..
+            } = completion;
             let result = result.map_err(Error::from);
             match what {
                 InFlight::Convert { request, io } => {
@@ -163,7 +178,11 @@ impl Sink<InFlight> for Shared {
                     io.finish(result.map(|()| len));
                     drop(admission);
                 }
-                InFlight::Read { admission, io, valid } => {
+                InFlight::Read {
+                    admission,
+                    io,
+                    valid,
+                } => {
                     if let Returned::Read(mut buf) = returned {
                         if let Some(rest) = buf.get_mut(valid..) {
                             rest.fill(0);

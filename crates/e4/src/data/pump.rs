@@ -67,7 +67,13 @@ impl<T: Send + 'static> Pump<T> {
             .map(|_| Queue {
                 in_flight: Mutex::new(Rank::ENGINE_READY, Slab::new()),
                 count: AtomicUsize::new(0),
-                role: Mutex::new(Rank::DEVICE_RING, Role { taken: false, waiters: 0 }),
+                role: Mutex::new(
+                    Rank::DEVICE_RING,
+                    Role {
+                        taken: false,
+                        waiters: 0,
+                    },
+                ),
                 turn: Condvar::new(),
                 sleepers: AtomicUsize::new(0),
             })
@@ -91,7 +97,10 @@ impl<T: Send + 'static> Pump<T> {
 
     /// Requests in flight on all queues.
     pub(crate) fn in_flight(&self) -> usize {
-        self.queues.iter().map(|q| q.count.load(Ordering::Acquire)).sum()
+        self.queues
+            .iter()
+            .map(|q| q.count.load(Ordering::Acquire))
+            .sum()
     }
 
     /// Registers what a request belongs to and returns the token to submit it with.
@@ -216,7 +225,10 @@ impl<T: Send + 'static> Pump<T> {
                 if let Some(what) = slab.remove(completion.token.0) {
                     batch.push((what, completion));
                 } else {
-                    tracing::error!(token = completion.token.0, "completion of an unknown request");
+                    tracing::error!(
+                        token = completion.token.0,
+                        "completion of an unknown request"
+                    );
                 }
             }
         }

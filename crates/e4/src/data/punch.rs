@@ -38,8 +38,11 @@ impl Shared {
             let credits = { state.remove_credits(&state.core.read())? };
             let mut handle = self.meta.start(credits)?;
             let mut core = state.core.write();
-            let rest =
-                if range.is_empty() { None } else { state.remove(&mut core, &mut handle, range)? };
+            let rest = if range.is_empty() {
+                None
+            } else {
+                state.remove(&mut core, &mut handle, range)?
+            };
             let now = self.now();
             core.disk.mtime = now;
             core.disk.ctime = now;

@@ -45,7 +45,12 @@ impl File {
             io.finish(Ok(0));
             return Ok(io);
         };
-        let admission = shared.admit(inode, wanted.at..wanted.end.max(wanted.at + 1), Intent::Read, pocket)?;
+        let admission = shared.admit(
+            inode,
+            wanted.at..wanted.end.max(wanted.at + 1),
+            Intent::Read,
+            pocket,
+        )?;
         // Looked at under the admission: a truncate cannot change it below us any more.
         let end = wanted.end.min(inode.data().size());
         if end <= wanted.at {
@@ -73,8 +78,11 @@ impl Shared {
         let state = io.inode.data();
         let bs = self.sb.block_size();
         let pieces = state.map(&state.core.read(), target.blocks.clone())?;
-        let written: Vec<Piece> =
-            pieces.iter().filter(|p| matches!(p.to, Mapped::Written(_))).cloned().collect();
+        let written: Vec<Piece> = pieces
+            .iter()
+            .filter(|p| matches!(p.to, Mapped::Written(_)))
+            .cloned()
+            .collect();
         let skip = bs.within(ByteOffset::new(target.at)) as usize;
         if written.is_empty() {
             buf.fill(0);
@@ -86,22 +94,47 @@ impl Shared {
         let start = bs.byte_of_file(FileBlock::new(target.blocks.start)).get();
         let transfers = self.transfers(&written)?;
         let straight = skip == 0 && buf.len() == blocks * bs.len();
-        if let ([one], true) = (transfers.as_slice(), straight && written.len() == pieces.len()) {
-            let what = InFlight::Read { admission, io: Arc::clone(io), valid };
+        if let ([one], true) = (
+            transfers.as_slice(),
+            straight && written.len() == pieces.len(),
+        ) {
+            let what = InFlight::Read {
+                admission,
+                io: Arc::clone(io),
+                valid,
+            };
             let token = self.pump.register(pocket.queue, what);
-            pocket.requests.push(Request { token, op: Op::Read { at: one.at, buf } });
+            pocket.requests.push(Request {
+                token,
+                op: Op::Read { at: one.at, buf },
+            });
             return Ok(());
         }
         buf.fill(0);
-        let first = written.first().map_or(target.blocks.start, |p| p.blocks.start);
-        let base = usize::try_from(bs.byte_of_file(FileBlock::new(first)).get() - start).unwrap_or(0);
-        let whole =
-            Pieces::new(Arc::clone(io), admission, transfers.len(), Some(buf), skip, valid);
+        let first = written
+            .first()
+            .map_or(target.blocks.start, |p| p.blocks.start);
+        let base =
+            usize::try_from(bs.byte_of_file(FileBlock::new(first)).get() - start).unwrap_or(0);
+        let whole = Pieces::new(
+            Arc::clone(io),
+            admission,
+            transfers.len(),
+            Some(buf),
+            skip,
+            valid,
+        );
         for t in transfers {
-            let what = InFlight::Piece { whole: Arc::clone(&whole), at: base + t.offset };
+            let what = InFlight::Piece {
+                whole: Arc::clone(&whole),
+                at: base + t.offset,
+            };
             let token = self.pump.register(pocket.queue, what);
             let buf = AlignedBuf::recycled(t.len);
-            pocket.requests.push(Request { token, op: Op::Read { at: t.at, buf } });
+            pocket.requests.push(Request {
+                token,
+                op: Op::Read { at: t.at, buf },
+            });
         }
         Ok(())
     }

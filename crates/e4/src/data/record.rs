@@ -96,10 +96,12 @@ impl InodeState {
         core.disk.ctime = now;
         self.shared.store_core(handle, self, &core, true)?;
         for range in &ranges {
-            self.overlay.clear(range.blocks.start.get()..range.blocks.end.get());
+            self.overlay
+                .clear(range.blocks.start.get()..range.blocks.end.get());
         }
         let tree = tree(self, &core)?;
-        self.charge.recorded(&self.shared, tree, self.published_runs());
+        self.charge
+            .recorded(&self.shared, tree, self.published_runs());
         self.shared
             .stats
             .recorded_ranges
@@ -113,7 +115,10 @@ impl InodeState {
         handle: &mut Handle,
         ranges: &[ConvertRange],
     ) -> Result<()> {
-        let options = ConvertOptions { extras: EXTRAS, ..ConvertOptions::default() };
+        let options = ConvertOptions {
+            extras: EXTRAS,
+            ..ConvertOptions::default()
+        };
         let planned = e4_extent::plan_convert(&TreeView::new(self, core), ranges, options)
             .map_err(|e| tree_error(self, e))?;
         let mut plan = planned.plan;
@@ -144,7 +149,10 @@ impl InodeState {
             }
         }
         self.leaves.store(0, Ordering::Relaxed);
-        self.shared.stats.tree_rebuilds.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .stats
+            .tree_rebuilds
+            .fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -169,7 +177,8 @@ impl CommitHooks for Hooks {
     }
 
     fn has_unrecorded(&self) -> bool {
-        self.get().is_some_and(|shared| !shared.unrecorded.lock().is_empty())
+        self.get()
+            .is_some_and(|shared| !shared.unrecorded.lock().is_empty())
     }
 
     fn committed(&self, tid: e4_format::Tid) {

@@ -59,7 +59,9 @@ impl Shared {
         if within == 0 {
             return Ok(());
         }
-        let Some(block) = bs.file_block_of(ByteOffset::new(bytes)) else { return Ok(()) };
+        let Some(block) = bs.file_block_of(ByteOffset::new(bytes)) else {
+            return Ok(());
+        };
         self.zero_part(inode, block.get(), within..bs.len())
     }
 
@@ -72,7 +74,11 @@ impl Shared {
     ) -> Result<()> {
         let state = inode.data();
         let pieces = state.map(&state.core.read(), block..block + 1)?;
-        if let Some(crate::extent::Piece { to: crate::extent::Mapped::Written(at), .. }) = pieces.first() {
+        if let Some(crate::extent::Piece {
+            to: crate::extent::Mapped::Written(at),
+            ..
+        }) = pieces.first()
+        {
             let at = self.byte_of(*at)?;
             let mut bytes = vec![0; self.sb.block_size().len()];
             self.device.read_at(at, &mut bytes)?;
@@ -110,8 +116,11 @@ impl Shared {
                 begun = true;
                 state.begin_shrink(&mut core, bytes, self.now());
             }
-            let left =
-                if has_tree { state.remove(&mut core, &mut handle, range)? } else { None };
+            let left = if has_tree {
+                state.remove(&mut core, &mut handle, range)?
+            } else {
+                None
+            };
             match left {
                 Some(rest) => {
                     range = rest;
@@ -184,7 +193,11 @@ impl InodeState {
         handle: &mut Handle,
         range: FileRange,
     ) -> Result<Option<FileRange>> {
-        let limits = RemoveLimits { leaves: LEAVES, extents: EXTENTS, extras: EXTRAS };
+        let limits = RemoveLimits {
+            leaves: LEAVES,
+            extents: EXTENTS,
+            extras: EXTRAS,
+        };
         let planned = e4_extent::plan_remove(&TreeView::new(self, core), range, limits)
             .map_err(|e| tree_error(self, e))?;
         let shared = &self.shared;
@@ -197,9 +210,13 @@ impl InodeState {
         self.overlay.clear(from.get()..range.end.get());
         let per_block = u64::from(shared.sb.block_size().bytes() / 512);
         for extent in &planned.unmapped {
-            shared.alloc.free(handle, extent.start, u64::from(extent.len))?;
-            core.disk.sectors =
-                core.disk.sectors.saturating_sub(u64::from(extent.len) * per_block);
+            shared
+                .alloc
+                .free(handle, extent.start, u64::from(extent.len))?;
+            core.disk.sectors = core
+                .disk
+                .sectors
+                .saturating_sub(u64::from(extent.len) * per_block);
         }
         Ok(planned.remaining)
     }

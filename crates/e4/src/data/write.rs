@@ -59,9 +59,16 @@ impl Shared {
         let last = if len == 0 {
             first
         } else {
-            bs.file_block_of(ByteOffset::new(end - 1)).ok_or_else(too_big)?.get() + 1
+            bs.file_block_of(ByteOffset::new(end - 1))
+                .ok_or_else(too_big)?
+                .get()
+                + 1
         };
-        Ok(Target { at: at.get(), end, blocks: first..last })
+        Ok(Target {
+            at: at.get(),
+            end,
+            blocks: first..last,
+        })
     }
 
     /// The bytes of a target, rounded out to whole blocks.
@@ -81,7 +88,8 @@ impl Shared {
         if self.pump.in_flight() == 0 {
             return false;
         }
-        self.pump.reap_some(self, Wait::For(std::time::Duration::from_millis(1)))
+        self.pump
+            .reap_some(self, Wait::For(std::time::Duration::from_millis(1)))
     }
 
     pub(crate) fn admit(
@@ -137,7 +145,8 @@ impl File {
         if aligned {
             let mut buf = buf;
             loop {
-                let admission = shared.admit(inode, target.at..target.end, Intent::Write, pocket)?;
+                let admission =
+                    shared.admit(inode, target.at..target.end, Intent::Write, pocket)?;
                 match shared.start_write(inode, admission, &target, buf, &io, pocket)? {
                     Started::Submitted => break,
                     Started::NeedsZeroOut(back) => buf = back,
@@ -198,7 +207,10 @@ impl File {
             .map_err(|_| shared.aborted_error())?;
         let mut requests = Vec::new();
         let queue = shared.pump.assign_queue();
-        let mut pocket = Pocket { queue, requests: &mut requests };
+        let mut pocket = Pocket {
+            queue,
+            requests: &mut requests,
+        };
         let io = Io::new(
             Arc::clone(shared),
             Arc::clone(inode),
@@ -209,7 +221,11 @@ impl File {
             None,
         );
         let blocks = target.blocks.clone();
-        let exact = Target { at: first, end: target.end, blocks };
+        let exact = Target {
+            at: first,
+            end: target.end,
+            blocks,
+        };
         let started = shared.start_write(inode, admission, &exact, buf, &io, &mut pocket)?;
         if matches!(started, Started::NeedsZeroOut(_)) {
             return Ok(false);
@@ -225,12 +241,25 @@ impl Shared {
     /// Fills `slot` with a block's content if the block is written, else leaves it as it is (zeros).
     /// The caller has shut out everybody else who could write the block. Bytes behind the end of file
     /// come back as zeros: whatever the block holds there must not surface when the file grows.
-    pub(crate) fn read_written_block(&self, inode: &Inode, block: u32, slot: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_written_block(
+        &self,
+        inode: &Inode,
+        block: u32,
+        slot: &mut [u8],
+    ) -> Result<()> {
         let state = inode.data();
         let pieces = state.map(&state.core.read(), block..block + 1)?;
-        if let Some(Piece { to: Mapped::Written(at), .. }) = pieces.first() {
+        if let Some(Piece {
+            to: Mapped::Written(at),
+            ..
+        }) = pieces.first()
+        {
             self.device.read_at(self.byte_of(*at)?, slot)?;
-            let start = self.sb.block_size().byte_of_file(FileBlock::new(block)).get();
+            let start = self
+                .sb
+                .block_size()
+                .byte_of_file(FileBlock::new(block))
+                .get();
             let valid = state.size().saturating_sub(start);
             if let Some(rest) = usize::try_from(valid).ok().and_then(|v| slot.get_mut(v..)) {
                 rest.fill(0);
@@ -242,7 +271,9 @@ impl Shared {
     /// First byte of a block on the device.
     pub(crate) fn byte_of(&self, block: FsBlock) -> Result<u64> {
         let byte = self.sb.block_size().byte_of(block);
-        byte.map(ByteOffset::get).ok_or(Error::Invalid { what: "a block beyond 2^64 bytes" })
+        byte.map(ByteOffset::get).ok_or(Error::Invalid {
+            what: "a block beyond 2^64 bytes",
+        })
     }
 
     /// Maps, allocates, charges and builds the requests of a write of whole blocks.
@@ -265,13 +296,19 @@ impl Shared {
                 self.fill_holes(inode, target.blocks.clone())?;
                 continue;
             }
-            let unwritten = pieces.iter().filter(|p| matches!(p.to, Mapped::Unwritten(_))).count();
+            let unwritten = pieces
+                .iter()
+                .filter(|p| matches!(p.to, Mapped::Unwritten(_)))
+                .count();
             let unwritten = u32::try_from(unwritten).unwrap_or(u32::MAX);
             if unwritten == 0 {
                 break (pieces, 0);
             }
             let tree = tree(state, &core)?;
-            match state.charge.admit(self, tree, state.published_runs(), unwritten) {
+            match state
+                .charge
+                .admit(self, tree, state.published_runs(), unwritten)
+            {
                 Ok(()) => break (pieces, unwritten),
                 Err(why) => {
                     drop(core);
@@ -306,7 +343,10 @@ impl Shared {
         }
         io.charged.store(unwritten, Ordering::Relaxed);
         self.stats.io_ends.fetch_add(1, Ordering::Relaxed);
-        let size = extends.then_some(SizeUpdate { end: target.end, generation: 0 });
+        let size = extends.then_some(SizeUpdate {
+            end: target.end,
+            generation: 0,
+        });
         self.submit_converting(admission, &pieces, buf, io, size, pocket)?;
         Ok(Started::Submitted)
     }
@@ -321,21 +361,37 @@ impl Shared {
     ) -> Result<()> {
         let transfers = self.transfers(pieces)?;
         if let [one] = transfers.as_slice() {
-            let what = InFlight::Overwrite { admission, io: Arc::clone(io) };
+            let what = InFlight::Overwrite {
+                admission,
+                io: Arc::clone(io),
+            };
             let token = self.pump.register(pocket.queue, what);
             pocket.requests.push(Request {
                 token,
-                op: Op::Write { at: one.at, data: IoSlice::Owned(buf) },
+                op: Op::Write {
+                    at: one.at,
+                    data: IoSlice::Owned(buf),
+                },
             });
             return Ok(());
         }
         let whole = Pieces::new(Arc::clone(io), admission, transfers.len(), None, 0, 0);
         let buf = Arc::new(buf);
         for t in transfers {
-            let what = InFlight::Piece { whole: Arc::clone(&whole), at: t.offset };
+            let what = InFlight::Piece {
+                whole: Arc::clone(&whole),
+                at: t.offset,
+            };
             let token = self.pump.register(pocket.queue, what);
-            let data = IoSlice::Shared { buf: Arc::clone(&buf), start: t.offset, len: t.len };
-            pocket.requests.push(Request { token, op: Op::Write { at: t.at, data } });
+            let data = IoSlice::Shared {
+                buf: Arc::clone(&buf),
+                start: t.offset,
+                len: t.len,
+            };
+            pocket.requests.push(Request {
+                token,
+                op: Op::Write { at: t.at, data },
+            });
         }
         Ok(())
     }
@@ -350,18 +406,32 @@ impl Shared {
         pocket: &mut Pocket<'_>,
     ) -> Result<()> {
         let transfers = self.transfers(pieces)?;
-        let unwritten = || pieces.iter().filter(|p| matches!(p.to, Mapped::Unwritten(_)));
+        let unwritten = || {
+            pieces
+                .iter()
+                .filter(|p| matches!(p.to, Mapped::Unwritten(_)))
+        };
         if let ([one], [piece]) = (transfers.as_slice(), pieces) {
             let blocks = match piece.to {
                 Mapped::Unwritten(_) => piece.blocks.clone(),
                 _ => 0..0,
             };
-            let request = admission.submit_whole(Whole { io: Arc::clone(io), blocks, size });
-            let what = InFlight::Convert { request, io: Arc::clone(io) };
+            let request = admission.submit_whole(Whole {
+                io: Arc::clone(io),
+                blocks,
+                size,
+            });
+            let what = InFlight::Convert {
+                request,
+                io: Arc::clone(io),
+            };
             let token = self.pump.register(pocket.queue, what);
             pocket.requests.push(Request {
                 token,
-                op: Op::Write { at: one.at, data: IoSlice::Owned(buf) },
+                op: Op::Write {
+                    at: one.at,
+                    data: IoSlice::Owned(buf),
+                },
             });
             return Ok(());
         }
@@ -375,10 +445,20 @@ impl Shared {
         let buf = Arc::new(buf);
         for t in transfers {
             let request = io_end.add_request();
-            let what = InFlight::Convert { request, io: Arc::clone(io) };
+            let what = InFlight::Convert {
+                request,
+                io: Arc::clone(io),
+            };
             let token = self.pump.register(pocket.queue, what);
-            let data = IoSlice::Shared { buf: Arc::clone(&buf), start: t.offset, len: t.len };
-            pocket.requests.push(Request { token, op: Op::Write { at: t.at, data } });
+            let data = IoSlice::Shared {
+                buf: Arc::clone(&buf),
+                start: t.offset,
+                len: t.len,
+            };
+            pocket.requests.push(Request {
+                token,
+                op: Op::Write { at: t.at, data },
+            });
         }
         // Every request is in the pocket before the submitter lets go, so none can complete first.
         drop(buf);

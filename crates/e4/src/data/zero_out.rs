@@ -34,7 +34,8 @@ impl Shared {
             let extent = {
                 let core = state.core.read();
                 let view = TreeView::new(state, &core);
-                let found = e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(state, e))?;
+                let found = e4_extent::lookup(&view, FileBlock::new(at))
+                    .map_err(|e| tree_error(state, e))?;
                 match found {
                     Mapping::Extent(e) if e.state == ExtentState::Unwritten => e,
                     other => {
@@ -70,14 +71,19 @@ impl Shared {
             if let Mapped::Unwritten(at) = piece.to {
                 self.write_zeros(self.byte_of(at)?, piece.len() as usize * bs.len())?;
                 ranges.push(ConvertRange::checked(
-                    FileRange::new(FileBlock::new(piece.blocks.start), FileBlock::new(piece.blocks.end)),
+                    FileRange::new(
+                        FileBlock::new(piece.blocks.start),
+                        FileBlock::new(piece.blocks.end),
+                    ),
                     at,
                 ));
             }
         }
         self.flip_in_place(inode, &ranges)?;
         drop(guard);
-        self.stats.zeroed_out.fetch_add(1, e4_sync::atomic::Ordering::Relaxed);
+        self.stats
+            .zeroed_out
+            .fetch_add(1, e4_sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 
@@ -94,7 +100,10 @@ impl Shared {
 
     fn flip_in_place(&self, inode: &Inode, ranges: &[ConvertRange]) -> Result<()> {
         let state = inode.data();
-        let options = ConvertOptions { extras: EXTRAS, ..ConvertOptions::default() };
+        let options = ConvertOptions {
+            extras: EXTRAS,
+            ..ConvertOptions::default()
+        };
         let credits = {
             let core = state.core.read();
             let plan = e4_extent::plan_convert_tight(&TreeView::new(state, &core), ranges, options)

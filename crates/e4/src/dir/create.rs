@@ -61,7 +61,9 @@ impl Shared {
         match e4_dir::insert(&mut edit, name, ino, kind) {
             Ok(()) => {}
             Err(super::store::DirStoreError::Dir(e4_dir::DirError::Exists { .. })) => {
-                return Err(Error::Exists { path: String::from_utf8_lossy(name).into_owned() });
+                return Err(Error::Exists {
+                    path: String::from_utf8_lossy(name).into_owned(),
+                });
             }
             Err(other) => return Err(dir_error(state, other)),
         }
@@ -126,8 +128,12 @@ impl InodeState {
     ) -> Result<u32> {
         let goal = self.shared.alloc.goal_of_inode(self.ino);
         let want = blocks.end - blocks.start;
-        let run =
-            self.shared.alloc.alloc(handle, FsBlock::new(goal.get()), want, crate::alloc::Account::Free)?;
+        let run = self.shared.alloc.alloc(
+            handle,
+            FsBlock::new(goal.get()),
+            want,
+            crate::alloc::Account::Free,
+        )?;
         let extent = e4_format::Extent {
             block: e4_format::FileBlock::new(blocks.start),
             len: run.len,
@@ -135,7 +141,9 @@ impl InodeState {
             state: e4_format::ExtentState::Written,
         };
         if let Err(error) = self.insert_extent(core, handle, &extent) {
-            self.shared.alloc.free(handle, run.start, u64::from(run.len))?;
+            self.shared
+                .alloc
+                .free(handle, run.start, u64::from(run.len))?;
             return Err(error);
         }
         let per_block = u64::from(self.shared.sb.block_size().bytes() / 512);

@@ -43,7 +43,9 @@ impl Shared {
     pub(crate) fn dir_entries(&self, dir: &Inode) -> Result<Vec<DirEntryInfo>> {
         let state = dir.data();
         if state.kind != Some(FileType::Directory) {
-            return Err(Error::NotADirectory { path: format!("inode {}", state.ino) });
+            return Err(Error::NotADirectory {
+                path: format!("inode {}", state.ino),
+            });
         }
         let _names = state.namespace.read();
         let core = state.core.read();

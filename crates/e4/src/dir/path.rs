@@ -26,7 +26,9 @@ impl Shared {
     pub(crate) fn resolve(self: &Arc<Self>, path: &str, last: Last) -> Result<Inode> {
         match self.walk(path, last)? {
             (_, _, Some(inode)) => Ok(inode),
-            _ => Err(Error::NotFound { path: path.to_owned() }),
+            _ => Err(Error::NotFound {
+                path: path.to_owned(),
+            }),
         }
     }
 
@@ -50,7 +52,9 @@ impl Shared {
                 return Err(Error::NameTooLong { len: name.len() });
             }
             if dir.data().kind != Some(FileType::Directory) {
-                return Err(Error::NotADirectory { path: path.to_owned() });
+                return Err(Error::NotADirectory {
+                    path: path.to_owned(),
+                });
             }
             let found = {
                 let _names = dir.data().namespace.read();
@@ -60,14 +64,18 @@ impl Shared {
                 if todo.is_empty() {
                     return Ok((dir, name, None));
                 }
-                return Err(Error::NotFound { path: path.to_owned() });
+                return Err(Error::NotFound {
+                    path: path.to_owned(),
+                });
             };
             let inode = self.inode(ino)?;
             let is_link = inode.data().kind == Some(FileType::Symlink);
             if is_link && (!todo.is_empty() || last == Last::Follow) {
                 links += 1;
                 if links > LINKS_MAX {
-                    return Err(Error::SymlinkLoop { path: path.to_owned() });
+                    return Err(Error::SymlinkLoop {
+                        path: path.to_owned(),
+                    });
                 }
                 let target = self.link_target(&inode)?;
                 if target.first() == Some(&b'/') {
@@ -99,13 +107,14 @@ impl Shared {
             });
         }
         let pieces = state.map(&core, 0..1)?;
-        let at = pieces.first().and_then(crate::extent::Piece::physical).ok_or_else(|| {
-            Error::BadInode {
+        let at = pieces
+            .first()
+            .and_then(crate::extent::Piece::physical)
+            .ok_or_else(|| Error::BadInode {
                 image: Arc::clone(&self.image),
                 ino: state.ino.get(),
                 what: "is a symbolic link without a block",
-            }
-        })?;
+            })?;
         let mut bytes = vec![0; self.sb.block_size().len()];
         self.device.read_at(self.byte_of(at)?, &mut bytes)?;
         bytes.truncate(usize::try_from(size).unwrap_or(0));
@@ -115,7 +124,9 @@ impl Shared {
 
 /// The components of a path in reverse order.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".");
+    let parts = path
+        .split(|b| *b == b'/')
+        .filter(|c| !c.is_empty() && *c != b".");
     let mut parts: Vec<Vec<u8>> = parts.map(<[u8]>::to_vec).collect();
     parts.reverse();
     parts

@@ -68,11 +68,14 @@ fn blocks_of(shared: &Shared, core: &Core) -> u32 {
 
 fn place(state: &InodeState, core: &Core, at: FileBlock) -> Result<FsBlock> {
     let pieces = state.map(core, at.get()..at.get().saturating_add(1))?;
-    pieces.first().and_then(crate::extent::Piece::physical).ok_or_else(|| Error::DirectoryHole {
-        image: Arc::clone(&state.shared.image),
-        ino: state.ino,
-        block: at,
-    })
+    pieces
+        .first()
+        .and_then(crate::extent::Piece::physical)
+        .ok_or_else(|| Error::DirectoryHole {
+            image: Arc::clone(&state.shared.image),
+            ino: state.ino,
+            block: at,
+        })
 }
 
 fn read_block(
@@ -87,7 +90,10 @@ fn read_block(
         check.run(bytes).map_err(|e| {
             *refused.borrow_mut() = Some(e);
             // Replaced by the directory's own error below.
-            FormatError::Truncated { what: "directory block", len: bytes.len() }
+            FormatError::Truncated {
+                what: "directory block",
+                len: bytes.len(),
+            }
         })
     };
     let tag = VerifyTag::new(DIR_TAG + u16::from(check.tag()));
@@ -104,7 +110,10 @@ fn context_of(state: &InodeState, core: &Core) -> Result<DirContext> {
     if !core.disk.has_extents() {
         return Err(Error::Unsupported {
             image: Arc::clone(&state.shared.image),
-            what: format!("directory inode {} mapped by indirect blocks or inline", state.ino),
+            what: format!(
+                "directory inode {} mapped by indirect blocks or inline",
+                state.ino
+            ),
         });
     }
     Ok(DirContext::new(&state.shared.sb, state.seed))
@@ -119,7 +128,11 @@ pub(crate) struct DirView<'a> {
 
 impl<'a> DirView<'a> {
     pub(crate) fn new(state: &'a InodeState, core: &'a Core) -> Result<Self> {
-        Ok(Self { state, core, context: context_of(state, core)? })
+        Ok(Self {
+            state,
+            core,
+            context: context_of(state, core)?,
+        })
     }
 }
 
@@ -159,7 +172,12 @@ impl<'a> DirEdit<'a> {
         handle: &'a mut Handle,
     ) -> Result<Self> {
         let context = context_of(state, core)?;
-        Ok(Self { state, core, handle, context })
+        Ok(Self {
+            state,
+            core,
+            handle,
+            context,
+        })
     }
 }
 
@@ -197,7 +215,9 @@ impl DirStore for DirEdit<'_> {
         let first = self.blocks();
         let mut at = first;
         while at < first + count {
-            at = self.state.insert_dir_run(self.core, self.handle, at..first + count)?;
+            at = self
+                .state
+                .insert_dir_run(self.core, self.handle, at..first + count)?;
         }
         self.core.disk.size += u64::from(count) << self.state.shared.sb.block_size().log2();
         self.state.set_size(self.core.disk.size);

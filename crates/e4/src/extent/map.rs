@@ -56,11 +56,16 @@ impl InodeState {
         let mut pieces = Pieces::new();
         let mut at = range.start;
         while at < range.end {
-            let mapping =
-                core.status.lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
+            let mapping = core
+                .status
+                .lookup(&view, FileBlock::new(at))
+                .map_err(|e| tree_error(self, e))?;
             let end = mapping.blocks().end.get().min(range.end).max(at + 1);
             match mapping {
-                Mapping::Hole(_) => pieces.push(Piece { blocks: at..end, to: Mapped::Hole }),
+                Mapping::Hole(_) => pieces.push(Piece {
+                    blocks: at..end,
+                    to: Mapped::Hole,
+                }),
                 Mapping::Extent(extent) => self.push_extent(&extent, at..end, &mut pieces)?,
             }
             at = end;
@@ -69,7 +74,11 @@ impl InodeState {
     }
 
     fn push_extent(&self, extent: &Extent, range: Range<u32>, pieces: &mut Pieces) -> Result<()> {
-        if !self.shared.sb.contains_range(extent.start, u64::from(extent.len)) {
+        if !self
+            .shared
+            .sb
+            .contains_range(extent.start, u64::from(extent.len))
+        {
             return Err(Error::ExtentTree {
                 image: Arc::clone(&self.shared.image),
                 ino: self.ino,
@@ -93,7 +102,10 @@ impl InodeState {
             } else {
                 Mapped::Unwritten(physical(at))
             };
-            pieces.push(Piece { blocks: at..end, to });
+            pieces.push(Piece {
+                blocks: at..end,
+                to,
+            });
             at = end;
         }
         Ok(())
@@ -113,8 +125,12 @@ impl InodeState {
                     Mapped::Unwritten(at) => (at, ExtentState::Unwritten),
                     Mapped::Hole => continue,
                 };
-                let next =
-                    Extent { block: FileBlock::new(piece.blocks.start), len: piece.len(), start, state };
+                let next = Extent {
+                    block: FileBlock::new(piece.blocks.start),
+                    len: piece.len(),
+                    start,
+                    state,
+                };
                 match out.last_mut() {
                     Some(last) if last.can_merge(&next) => last.len += next.len,
                     _ => out.push(next),

@@ -42,9 +42,12 @@ pub(crate) fn read_node(
             near: FileBlock::new(0),
             what: "a node lies outside the filesystem",
         }),
-        Err(NodeReadError::Format(source)) => {
-            Err(Error::InodeBlock { image: Arc::clone(image), ino, block: at, source })
-        }
+        Err(NodeReadError::Format(source)) => Err(Error::InodeBlock {
+            image: Arc::clone(image),
+            ino,
+            block: at,
+            source,
+        }),
         Err(NodeReadError::Journal(source)) => Err(source.into()),
     }
 }
@@ -82,7 +85,13 @@ impl NodeRead for TreeView<'_> {
 
     fn read(&self, at: FsBlock) -> Result<NodeBytes> {
         let shared = self.shared;
-        read_node(&shared.image, &shared.meta, &shared.sb, (self.ino, self.seed), at)
+        read_node(
+            &shared.image,
+            &shared.meta,
+            &shared.sb,
+            (self.ino, self.seed),
+            at,
+        )
     }
 }
 
@@ -108,7 +117,15 @@ impl<'a> TreeEdit<'a> {
         account: Account,
     ) -> Self {
         core.status.forget();
-        Self { shared: &state.shared, state, core, handle, account, spare: Vec::new(), taken: 0 }
+        Self {
+            shared: &state.shared,
+            state,
+            core,
+            handle,
+            account,
+            spare: Vec::new(),
+            taken: 0,
+        }
     }
 
     fn sectors_per_block(&self) -> u64 {
@@ -150,8 +167,15 @@ impl NodeStore for TreeEdit<'_> {
         if let Some(at) = self.spare.pop() {
             return Ok(at);
         }
-        let goal = if goal.get() == 0 { self.shared.alloc.goal_of_inode(self.state.ino) } else { goal };
-        let run = self.shared.alloc.alloc(self.handle, goal, 1, self.account)?;
+        let goal = if goal.get() == 0 {
+            self.shared.alloc.goal_of_inode(self.state.ino)
+        } else {
+            goal
+        };
+        let run = self
+            .shared
+            .alloc
+            .alloc(self.handle, goal, 1, self.account)?;
         if self.account == Account::Promised {
             self.taken += 1;
         }
@@ -171,11 +195,13 @@ impl NodeStore for TreeEdit<'_> {
             head.copy_from_slice(bytes);
         }
         if self.shared.sb.has_metadata_csum() {
-            stamp_extent_block(&mut guard, self.state.seed).map_err(|source| Error::InodeBlock {
-                image: Arc::clone(&self.shared.image),
-                ino: self.state.ino,
-                block: at,
-                source,
+            stamp_extent_block(&mut guard, self.state.seed).map_err(|source| {
+                Error::InodeBlock {
+                    image: Arc::clone(&self.shared.image),
+                    ino: self.state.ino,
+                    block: at,
+                    source,
+                }
             })?;
         }
         guard.set_verified(meta::tag::EXTENT_NODE);
@@ -190,7 +216,11 @@ impl NodeStore for TreeEdit<'_> {
     fn free_node(&mut self, at: FsBlock) -> Result<()> {
         self.handle.forget(at)?;
         self.shared.alloc.free(self.handle, at, 1)?;
-        self.core.disk.sectors = self.core.disk.sectors.saturating_sub(self.sectors_per_block());
+        self.core.disk.sectors = self
+            .core
+            .disk
+            .sectors
+            .saturating_sub(self.sectors_per_block());
         Ok(())
     }
 }
@@ -199,7 +229,11 @@ impl NodeStore for TreeEdit<'_> {
 pub(crate) fn shape(state: &InodeState, core: &Core) -> Result<Shape> {
     let view = TreeView::new(state, core);
     let depth = e4_extent::depth(&view).map_err(|e| tree_error(state, e))?;
-    Ok(Shape { depth, node_entries: view.node_entries(), root_entries: capacity_root() })
+    Ok(Shape {
+        depth,
+        node_entries: view.node_entries(),
+        root_entries: capacity_root(),
+    })
 }
 
 /// Shape and number of leaves; the latter is counted from the index nodes when it is not known.
@@ -235,14 +269,26 @@ fn count_leaves(view: &TreeView<'_>, depth: u16) -> Result<u32> {
 /// A tree error as ours: the store's own errors pass through, damage is named.
 pub(crate) fn tree_error(state: &InodeState, error: TreeError<Error>) -> Error {
     let image = || Arc::clone(&state.shared.image);
-    let damaged = |near, what| Error::ExtentTree { image: image(), ino: state.ino, near, what };
+    let damaged = |near, what| Error::ExtentTree {
+        image: image(),
+        ino: state.ino,
+        near,
+        what,
+    };
     match error {
         TreeError::Read { source, .. }
         | TreeError::NoNode { source }
         | TreeError::Write { source, .. } => source,
-        TreeError::Damaged { at: Some(block), damage: Damage::Node(source), .. } => {
-            Error::InodeBlock { image: image(), ino: state.ino, block, source }
-        }
+        TreeError::Damaged {
+            at: Some(block),
+            damage: Damage::Node(source),
+            ..
+        } => Error::InodeBlock {
+            image: image(),
+            ino: state.ino,
+            block,
+            source,
+        },
         TreeError::Damaged { near, damage, .. } => damaged(
             near,
             match damage {
@@ -251,7 +297,9 @@ pub(crate) fn tree_error(state: &InodeState, error: TreeError<Error>) -> Error {
                 _ => "a node is not where its parent says",
             },
         ),
-        TreeError::WouldBeTooDeep { .. } => damaged(FileBlock::new(0), "would need too many levels"),
+        TreeError::WouldBeTooDeep { .. } => {
+            damaged(FileBlock::new(0), "would need too many levels")
+        }
         TreeError::Overlap { at } => damaged(at, "a block would be mapped twice"),
         TreeError::BadExtent { block, .. } => damaged(block, "an extent does not fit the format"),
         _ => damaged(FileBlock::new(0), "a node cannot be encoded"),

@@ -39,7 +39,10 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(disk: DiskInode) -> Self {
-        Self { disk, status: Status::default() }
+        Self {
+            disk,
+            status: Status::default(),
+        }
     }
 }
 
@@ -121,13 +124,20 @@ impl InodeState {
 
     /// The transaction that fsync (or fdatasync) must see committed.
     pub(crate) fn tid_to_sync(&self, data_only: bool) -> e4_format::Tid {
-        let which = if data_only { &self.datasync_tid } else { &self.sync_tid };
+        let which = if data_only {
+            &self.datasync_tid
+        } else {
+            &self.sync_tid
+        };
         e4_format::Tid::new(which.load(Ordering::Acquire))
     }
 
     /// True if something was published and not yet recorded.
     pub(crate) fn has_unrecorded(&self) -> bool {
         !self.overlay.is_empty()
-            || self.pending_end.iter().any(|end| end.load(Ordering::Acquire) != 0)
+            || self
+                .pending_end
+                .iter()
+                .any(|end| end.load(Ordering::Acquire) != 0)
     }
 }

@@ -54,9 +54,14 @@ impl Shared {
 
     fn read_orphan_block(&self, at: FsBlock, seed: Option<u32>) -> Result<e4_journal::Block> {
         let check = Self::orphan_block_check(seed);
-        match self.meta.read(at, Verify::new(meta::tag::ORPHAN_FILE, &check)) {
+        match self
+            .meta
+            .read(at, Verify::new(meta::tag::ORPHAN_FILE, &check))
+        {
             Ok(block) => Ok(block),
-            Err(JournalError::Verify { source, .. }) => Err(meta::format_error(&self.image, source)),
+            Err(JournalError::Verify { source, .. }) => {
+                Err(meta::format_error(&self.image, source))
+            }
             Err(other) => Err(other.into()),
         }
     }
@@ -125,7 +130,9 @@ impl Shared {
 
     /// Loads the orphan file's block list. Part of mounting for writing.
     pub(crate) fn load_orphan_file(self: &Arc<Self>) -> Result<()> {
-        let Some(ino) = self.sb.orphan_file_inum() else { return Ok(()) };
+        let Some(ino) = self.sb.orphan_file_inum() else {
+            return Ok(());
+        };
         let inode = self.inode(ino)?;
         let state: &InodeState = inode.data();
         let bytes = state.size();
@@ -207,7 +214,10 @@ impl Shared {
         bytes
             .get(offset..)
             .and_then(|rest| rest.first_chunk())
-            .ok_or(FormatError::Truncated { what: "superblock", len: bytes.len() })
+            .ok_or(FormatError::Truncated {
+                what: "superblock",
+                len: bytes.len(),
+            })
             .and_then(e4_format::Superblock::parse)
             .map_err(|source| meta::format_error(&self.image, source))
     }

@@ -13,7 +13,11 @@ use crate::mount::Shared;
 pub(crate) const CREDITS_PER_STORE: u32 = 1;
 
 fn bad(image: &Arc<str>, ino: InodeNo, what: &'static str) -> Error {
-    Error::BadInode { image: Arc::clone(image), ino: ino.get(), what }
+    Error::BadInode {
+        image: Arc::clone(image),
+        ino: ino.get(),
+        what,
+    }
 }
 
 /// Where an inode lives on disk.
@@ -23,7 +27,9 @@ fn locate(
     sb: &Superblock,
     ino: InodeNo,
 ) -> Result<(FsBlock, InodeLocation)> {
-    let at = sb.inode_location(ino).ok_or_else(|| bad(image, ino, "does not exist"))?;
+    let at = sb
+        .inode_location(ino)
+        .ok_or_else(|| bad(image, ino, "does not exist"))?;
     let desc = meta::read_group_desc(image, meta, sb, at.group)?;
     let block = desc
         .inode_table
@@ -85,7 +91,8 @@ impl Shared {
         if fresh {
             bytes.fill(0);
         }
-        disk.encode(bytes, &self.sb, ino).map_err(|source| meta::format_error(&self.image, source))
+        disk.encode(bytes, &self.sb, ino)
+            .map_err(|source| meta::format_error(&self.image, source))
     }
 
     /// As [`Shared::store_inode`] for a loaded inode, noting the transaction for fsync.

@@ -17,7 +17,9 @@ pub(crate) struct InodeTable {
 
 impl InodeTable {
     pub(crate) fn new() -> Self {
-        Self { loaded: Mutex::new(Rank::INODE_TABLE, HashMap::new()) }
+        Self {
+            loaded: Mutex::new(Rank::INODE_TABLE, HashMap::new()),
+        }
     }
 }
 
@@ -51,6 +53,11 @@ impl Shared {
 
     /// Every inode somebody uses.
     pub(crate) fn loaded_inodes(&self) -> Vec<Inode> {
-        self.inodes.loaded.lock().values().filter_map(Weak::upgrade).collect()
+        self.inodes
+            .loaded
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 }

@@ -67,7 +67,9 @@ impl Default for MountOptions {
 }
 
 fn wall_clock() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// What all inodes of a filesystem share.
@@ -101,17 +103,27 @@ impl Shared {
     /// Now, for time stamps.
     pub(crate) fn now(&self) -> Timestamp {
         let now = (self.clock)();
-        Timestamp { sec: now.as_secs().cast_signed(), nsec: now.subsec_nanos() }
+        Timestamp {
+            sec: now.as_secs().cast_signed(),
+            nsec: now.subsec_nanos(),
+        }
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
         if let Some(why) = &self.read_only {
-            return Err(Error::ReadOnly { image: Arc::clone(&self.image), why: why.clone() });
+            return Err(Error::ReadOnly {
+                image: Arc::clone(&self.image),
+                why: why.clone(),
+            });
         }
         self.meta.check()?;
         Ok(())

@@ -61,7 +61,10 @@ pub(crate) fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<M
 pub(crate) fn read_superblock(image: &Arc<str>, device: &dyn Device) -> Result<Superblock> {
     let mut bytes = [0; SUPERBLOCK_SIZE];
     if device.info().size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE as u64 {
-        let source = FormatError::Truncated { what: "superblock", len: 0 };
+        let source = FormatError::Truncated {
+            what: "superblock",
+            len: 0,
+        };
         return Err(format_error(image, source));
     }
     device.read_at(SUPERBLOCK_OFFSET, &mut bytes)?;
@@ -94,7 +97,10 @@ fn why_read_only(access: &Access, device: &dyn Device, options: &MountOptions) -
         Access::ReadWrite => None,
         Access::ReadOnly { reason } => {
             let names: Vec<String> = reason.names().map(|n| n.to_string()).collect();
-            Some(format!("unsupported read-only-compatible features: {}", names.join(", ")))
+            Some(format!(
+                "unsupported read-only-compatible features: {}",
+                names.join(", ")
+            ))
         }
     }
 }
@@ -106,18 +112,35 @@ fn journal_layout(
     sb: &Superblock,
     ino: InodeNo,
 ) -> Result<JournalLayout> {
-    let bad = |what| Error::BadJournalInode { image: image.to_string(), ino: ino.get(), what };
+    let bad = |what| Error::BadJournalInode {
+        image: image.to_string(),
+        ino: ino.get(),
+        what,
+    };
     // A store of its own, without journal and forgotten afterwards: what it caches may be replayed over.
-    let options = Options { commit_interval: None, cache_bytes: 1 << 20, ..Options::default() };
-    let mode = JournalMode::None { blocks: sb.blocks_count() };
-    let meta =
-        MetaStore::open(Arc::clone(device), sb.block_size(), mode, options, Arc::new(NoHooks))?;
+    let options = Options {
+        commit_interval: None,
+        cache_bytes: 1 << 20,
+        ..Options::default()
+    };
+    let mode = JournalMode::None {
+        blocks: sb.blocks_count(),
+    };
+    let meta = MetaStore::open(
+        Arc::clone(device),
+        sb.block_size(),
+        mode,
+        options,
+        Arc::new(NoHooks),
+    )?;
     let inode = read_inode(image, &meta, sb, ino)?;
     if inode.file_type() != Some(FileType::Regular) || inode.links_count == 0 {
         return Err(bad("it is not a regular file in use"));
     }
     if !inode.has_extents() {
-        return Err(bad("it is mapped by indirect blocks, which is not supported yet"));
+        return Err(bad(
+            "it is mapped by indirect blocks, which is not supported yet",
+        ));
     }
     let view = RawTree {
         image,
@@ -142,7 +165,12 @@ fn journal_layout(
             physical: extent.start,
         });
     }
-    Ok(JournalLayout::read(&**device, sb.block_size(), sb.blocks_count(), &extents)?)
+    Ok(JournalLayout::read(
+        &**device,
+        sb.block_size(),
+        sb.blocks_count(),
+        &extents,
+    )?)
 }
 
 fn recover(
@@ -194,17 +222,27 @@ fn build(
     recovery: Option<RecoveryReport>,
     options: &MountOptions,
 ) -> Result<Mounted> {
-    let hooks = Arc::new(Hooks { shared: OnceLock::new() });
+    let hooks = Arc::new(Hooks {
+        shared: OnceLock::new(),
+    });
     let mode = match layout {
         Some(layout) => JournalMode::Journal(layout),
-        None => JournalMode::None { blocks: sb.blocks_count() },
+        None => JournalMode::None {
+            blocks: sb.blocks_count(),
+        },
     };
     let store_options = Options {
         cache_bytes: options.metadata_cache,
         // Capped by the store at half a transaction.
         record_credits: u32::MAX,
-        commit_interval: options.commit_interval.filter(|_| options.background && read_only.is_none()),
-        checksum: if sb.has_metadata_csum() { LogChecksum::V3 } else { LogChecksum::AsIs },
+        commit_interval: options
+            .commit_interval
+            .filter(|_| options.background && read_only.is_none()),
+        checksum: if sb.has_metadata_csum() {
+            LogChecksum::V3
+        } else {
+            LogChecksum::AsIs
+        },
         wide: sb.incompat().contains(IncompatFeatures::BIT64),
         clock: options.clock,
         ..Options::default()
@@ -245,7 +283,9 @@ fn build(
     let fallback = if options.background {
         let weak = Arc::downgrade(&shared);
         let stop = shared.pump.stopper();
-        Some(thread::spawn(move || run_fallback(&stop, &weak, |s: &Shared| &s.pump)))
+        Some(thread::spawn(move || {
+            run_fallback(&stop, &weak, |s: &Shared| &s.pump)
+        }))
     } else {
         None
     };

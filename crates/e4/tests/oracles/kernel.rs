@@ -15,15 +15,26 @@ impl LoopMount {
     pub(crate) fn new(image: &Path, read_only: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let options = if read_only { "loop,ro,noload" } else { "loop" };
-        let out = Command::new("mount").args(["-t", "ext4", "-o", options]).arg(image).arg(dir.path()).output();
+        let out = Command::new("mount")
+            .args(["-t", "ext4", "-o", options])
+            .arg(image)
+            .arg(dir.path())
+            .output();
         match out {
             Ok(out) if out.status.success() => Some(Self { dir }),
             Ok(out) => {
                 let why = String::from_utf8_lossy(&out.stderr).into_owned();
                 // Not being allowed to mount is a property of the place; being refused the image is a failure.
-                let allowed = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+                let allowed = Command::new("id")
+                    .arg("-u")
+                    .output()
+                    .is_ok_and(|o| o.stdout == b"0\n");
                 let refused = why.contains("wrong fs type") || why.contains("bad superblock");
-                assert!(!(allowed && refused), "the kernel refuses {}: {why}", image.display());
+                assert!(
+                    !(allowed && refused),
+                    "the kernel refuses {}: {why}",
+                    image.display()
+                );
                 skipped("loop mount", why.trim());
                 None
             }
@@ -44,7 +55,10 @@ impl Drop for LoopMount {
         let out = Command::new("umount").arg(self.dir.path()).output();
         if !out.is_ok_and(|o| o.status.success()) {
             // Busy for a moment, or gone: let go of the tree now and of the device when it can.
-            let _ = Command::new("umount").arg("-l").arg(self.dir.path()).output();
+            let _ = Command::new("umount")
+                .arg("-l")
+                .arg(self.dir.path())
+                .output();
         }
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn run(tool: &str, args: &[&str]) -> Option<Output> {
 
 /// `e2fsck -fn` must call the image clean.
 pub(crate) fn fsck(path: &Path, what: &str) {
-    let Some(out) = run("e2fsck", &["-fn", &path.display().to_string()]) else { return };
+    let Some(out) = run("e2fsck", &["-fn", &path.display().to_string()]) else {
+        return;
+    };
     assert!(
         out.status.success(),
         "{what}: e2fsck: {}\n{}",
@@ -43,7 +45,13 @@ pub(crate) fn mke2fs(path: &Path, bytes: u64, args: &[&str]) -> bool {
     let mut all = vec!["-q", "-F", "-t", "ext4"];
     all.extend_from_slice(args);
     all.push(&name);
-    let Some(out) = run("mke2fs", &all) else { return false };
-    assert!(out.status.success(), "mke2fs {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    let Some(out) = run("mke2fs", &all) else {
+        return false;
+    };
+    assert!(
+        out.status.success(),
+        "mke2fs {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     true
 }

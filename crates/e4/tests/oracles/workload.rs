@@ -51,7 +51,14 @@ fn pattern(seed: u64, len: usize) -> Vec<u8> {
 
 /// Random operations on one file: unaligned and aligned writes, appends, holes, truncates, punches,
 /// preallocation, reads compared on the way.
-pub(crate) fn exercise(fs: &Filesystem, file: &File, model: &mut Model, seed: u64, ops: u32, max: u64) {
+pub(crate) fn exercise(
+    fs: &Filesystem,
+    file: &File,
+    model: &mut Model,
+    seed: u64,
+    ops: u32,
+    max: u64,
+) {
     let mut rng = Rng(seed);
     let bs = u64::from(fs.statfs().block_size);
     for op in 0..ops {
@@ -71,26 +78,42 @@ pub(crate) fn exercise(fs: &Filesystem, file: &File, model: &mut Model, seed: u6
                 model.write(at as usize, &data);
             }
             6 => {
-                file.fallocate(FallocateMode::PunchHole, at, 1 + rng.below(20 * bs)).unwrap();
+                file.fallocate(FallocateMode::PunchHole, at, 1 + rng.below(20 * bs))
+                    .unwrap();
                 // The generator's next draw is the length: repeat it on the model by reading it back.
                 let mut now = vec![0; file.size() as usize];
                 assert_eq!(file.read_at(0, &mut now).unwrap(), now.len());
                 let changed = now.iter().zip(&model.bytes).position(|(a, b)| a != b);
                 if let Some(first) = changed {
                     assert!(first as u64 >= at, "punch at {at} changed byte {first}");
-                    let last = now.iter().zip(&model.bytes).rposition(|(a, b)| a != b).unwrap();
-                    assert!((last as u64) < at + 20 * bs, "punch at {at} changed byte {last}");
-                    assert!(now[first..=last].iter().all(|b| *b == 0), "punch left data behind");
+                    let last = now
+                        .iter()
+                        .zip(&model.bytes)
+                        .rposition(|(a, b)| a != b)
+                        .unwrap();
+                    assert!(
+                        (last as u64) < at + 20 * bs,
+                        "punch at {at} changed byte {last}"
+                    );
+                    assert!(
+                        now[first..=last].iter().all(|b| *b == 0),
+                        "punch left data behind"
+                    );
                 }
                 model.punch(at as usize, now.len());
                 model.bytes = now;
             }
             7 => {
-                file.fallocate(FallocateMode::Allocate, aligned, bs * (1 + rng.below(30))).unwrap();
+                file.fallocate(FallocateMode::Allocate, aligned, bs * (1 + rng.below(30)))
+                    .unwrap();
                 model.bytes.resize(file.size() as usize, 0);
             }
             8 => file
-                .fallocate(FallocateMode::AllocateKeepSize, aligned, bs * (1 + rng.below(30)))
+                .fallocate(
+                    FallocateMode::AllocateKeepSize,
+                    aligned,
+                    bs * (1 + rng.below(30)),
+                )
                 .unwrap(),
             9 if op % 4 == 0 => {
                 file.truncate(at).unwrap();
@@ -102,7 +125,11 @@ pub(crate) fn exercise(fs: &Filesystem, file: &File, model: &mut Model, seed: u6
                 let n = file.read_at(at, &mut buf).unwrap();
                 let end = model.bytes.len().min(at as usize + buf.len());
                 let want = model.bytes.get(at as usize..end).unwrap_or_default();
-                assert!(buf[..n] == *want, "op {op}: read of {} at {at} differs", buf.len());
+                assert!(
+                    buf[..n] == *want,
+                    "op {op}: read of {} at {at} differs",
+                    buf.len()
+                );
             }
         }
         assert_eq!(file.size(), model.bytes.len() as u64, "size after op {op}");
@@ -121,14 +148,29 @@ pub(crate) fn populate(fs: &Filesystem, seed: u64, ops: u32) -> Vec<(String, Vec
     let mut out = Vec::new();
     fs.mkdir("/d", 0o755).unwrap();
     for (i, name) in ["a", "d/b", "d/c"].into_iter().enumerate() {
-        let file = fs.open_file(&format!("/{name}"), OpenFlags::create()).unwrap();
+        let file = fs
+            .open_file(&format!("/{name}"), OpenFlags::create())
+            .unwrap();
         let mut model = Model::default();
-        exercise(fs, &file, &mut model, seed * 31 + i as u64 + 1, ops, 1 << 20);
-        assert!(contents(&file) == model.bytes, "{name} differs from its model");
+        exercise(
+            fs,
+            &file,
+            &mut model,
+            seed * 31 + i as u64 + 1,
+            ops,
+            1 << 20,
+        );
+        assert!(
+            contents(&file) == model.bytes,
+            "{name} differs from its model"
+        );
         out.push((name.to_owned(), model.bytes));
     }
     for i in 0..200 {
-        drop(fs.open_file(&format!("/d/name-{i:04}"), OpenFlags::create()).unwrap());
+        drop(
+            fs.open_file(&format!("/d/name-{i:04}"), OpenFlags::create())
+                .unwrap(),
+        );
     }
     out
 }
