@@ -8,10 +8,16 @@
 //!   what was submitted, acknowledged and acknowledged durable.
 //! - [`Rng`]: everything random in a test comes from one seed.
 //!
-//! Nothing in here depends on the filesystem, so every crate below it can use the disk in its tests.
+//! - [`explore`]: the above applied to the whole filesystem: a workload, the power cut everywhere, every state
+//!   judged.
+//!
+//! Nothing but [`explore`] depends on the filesystem, so without that feature every crate below it can use the
+//! disk in its tests.
 
 mod crash;
 mod disk;
+#[cfg(feature = "explore")]
+pub mod explore;
 mod fill;
 mod history;
 mod image;

@@ -7,6 +7,7 @@
 use crate::fill::Fill;
 use crate::image::{Image, PAGE, Page, edges, pieces};
 use crate::log::{Log, Payload};
+use core::ops::Range;
 use e4_device::{
     Backend, Completion, CompletionQueue, Device, DeviceError, DeviceInfo, Op, QueueId, Request,
     Wait,
@@ -23,6 +24,7 @@ pub struct CrashImage {
     queue: CompletionQueue,
     point: u64,
     choice: Choice,
+    torn: Vec<Range<u64>>,
 }
 
 /// Which pending writes reached the medium, lowest first.
@@ -56,8 +58,15 @@ impl CrashImage {
         for part in &choice.parts {
             apply(&mut own, medium, log, part);
         }
+        let parts = choice.parts.iter().filter(|part| !part.missing.is_empty());
+        let torn = parts.map(|part| {
+            let at = log.writes[part.write].at;
+            at..at + part.len
+        });
+        let torn = torn.collect();
         let mut image = CrashImage {
             info,
+            torn,
             medium: Arc::clone(medium),
             own: Mutex::new(Rank::DEVICE_RING, own),
             queue: CompletionQueue::new(),
@@ -85,6 +94,14 @@ impl CrashImage {
             let _ = write!(text, ", write {}{torn}", part.write);
         }
         text
+    }
+
+    /// Whether a write that touches this byte range of the device is on the medium in part.
+    #[must_use]
+    pub fn is_torn(&self, bytes: &Range<u64>) -> bool {
+        self.torn
+            .iter()
+            .any(|t| t.start < bytes.end && bytes.start < t.end)
     }
 
     /// Writes the image to a file, sparsely: pages never written become holes (zeros) whatever the
