@@ -21,6 +21,9 @@ pub(crate) mod tag {
     pub(crate) const ORPHAN_FILE: VerifyTag = VerifyTag::new(5);
 }
 
+/// What a block must pass when it is loaded.
+type BlockCheck<'a> = dyn Fn(FsBlock, &[u8]) -> Result<(), FormatError> + 'a;
+
 /// Names the image in a format error.
 pub(crate) fn format_error(image: &Arc<str>, source: FormatError) -> Error {
     Error::Format {
@@ -68,7 +71,7 @@ fn read_checked(
     meta: &MetaStore,
     block: FsBlock,
     tag: VerifyTag,
-    check: &dyn Fn(FsBlock, &[u8]) -> Result<(), FormatError>,
+    check: &BlockCheck<'_>,
     wrap: impl FnOnce(FormatError) -> Error,
 ) -> Result<Block> {
     match meta.read(block, Verify::new(tag, check)) {
