@@ -197,9 +197,7 @@ impl Allocator {
             blocks.clone(),
             Change::Free,
         )?;
-        let freed = blocks.end - blocks.start;
         let first = group.add_pending(handle.tid(), blocks, self.sb.block_size().len());
-        self.counters.add_pending(freed);
         slot.update(&group);
         drop(group);
         if first {
@@ -255,7 +253,12 @@ impl Allocator {
         drop(bytes);
         group.desc.flags.remove(BgFlags::BLOCK_UNINIT);
         group.desc.free_blocks_count = new_count;
-        self.store_desc(handle, number, group)
+        self.store_desc(handle, number, group)?;
+        match change {
+            Change::Allocate => self.counters.bits_taken(len),
+            Change::Free => self.counters.bits_freed(len),
+        }
+        Ok(())
     }
 
     /// The bitmap block of a group, part of the transaction; made up if it was never written.

@@ -1,7 +1,7 @@
 //! How many blocks and inodes there are, and for whom.
 //!
-//! Invariant: every block that is free in a bitmap is in exactly one of three accounts, or claimed by an
-//! allocation under way:
+//! Invariant: every block that is free in a bitmap (and not in a condemned group) is in exactly one of three
+//! accounts, or claimed by an allocation under way:
 //!
 //! ```text
 //!            claim            taken in a bitmap
@@ -28,8 +28,9 @@ pub(super) struct Counters {
     available: AtomicI64,
     promised: AtomicU64,
     pending: AtomicU64,
-    /// Free blocks of condemned groups: on disk they are free.
-    condemned: AtomicU64,
+    /// What the bitmaps say, whoever may have it: changes with the bits and never else, so that it is
+    /// exact whenever no handle is open, whatever moves between the accounts meanwhile.
+    on_disk: AtomicU64,
     /// Condemned groups' included: the hints of the groups keep their inodes from being taken.
     inodes: AtomicU32,
 }
@@ -53,6 +54,8 @@ impl Counters {
     pub(super) fn add_group(&self, group: &Group) {
         self.available
             .fetch_add(group.desc.free_blocks_count.into(), Ordering::Relaxed);
+        self.on_disk
+            .fetch_add(group.desc.free_blocks_count.into(), Ordering::Relaxed);
         // Inode numbers have 32 bits, so their sum fits.
         self.inodes
             .fetch_add(group.desc.free_inodes_count, Ordering::Relaxed);
@@ -66,16 +69,25 @@ impl Counters {
         self.pending.load(Ordering::Relaxed)
     }
 
-    pub(super) fn on_disk(&self) -> u64 {
-        let parts = [&self.promised, &self.pending, &self.condemned];
-        let rest: u64 = parts.iter().map(|part| part.load(Ordering::Relaxed)).sum();
-        let available = self.available.load(Ordering::Relaxed);
-        rest.saturating_add_signed(available)
-    }
-
     /// Free inodes as the bitmaps have them.
     pub(super) fn inodes(&self) -> u32 {
         self.inodes.load(Ordering::Relaxed)
+    }
+
+    /// Free blocks as the bitmaps have them.
+    pub(super) fn on_disk(&self) -> u64 {
+        self.on_disk.load(Ordering::Acquire)
+    }
+
+    /// Bits were set.
+    pub(super) fn bits_taken(&self, n: u32) {
+        self.on_disk.fetch_sub(n.into(), Ordering::AcqRel);
+    }
+
+    /// Bits were cleared; the blocks are pending.
+    pub(super) fn bits_freed(&self, n: u32) {
+        self.on_disk.fetch_add(n.into(), Ordering::AcqRel);
+        self.pending.fetch_add(n.into(), Ordering::AcqRel);
     }
 
     /// Sets aside 1 to `want` blocks; `None` if there is none for this account.
@@ -145,23 +157,16 @@ impl Counters {
             .fetch_add(n.min(before).cast_signed(), Ordering::AcqRel);
     }
 
-    pub(super) fn add_pending(&self, n: u32) {
-        self.pending.fetch_add(n.into(), Ordering::AcqRel);
-    }
-
     /// Pending blocks may be used, unless their group was condemned meanwhile.
     pub(super) fn release_pending(&self, n: u32, condemned: bool) {
         self.pending.fetch_sub(n.into(), Ordering::AcqRel);
-        if condemned {
-            self.condemned.fetch_add(n.into(), Ordering::AcqRel);
-        } else {
+        if !condemned {
             self.available.fetch_add(n.into(), Ordering::AcqRel);
         }
     }
 
     pub(super) fn condemn_blocks(&self, n: u32) {
         self.available.fetch_sub(n.into(), Ordering::AcqRel);
-        self.condemned.fetch_add(n.into(), Ordering::AcqRel);
     }
 
     pub(super) fn inode_taken(&self) {
@@ -185,6 +190,9 @@ mod tests {
         let counters = Counters::default();
         counters.available.store(blocks, Ordering::Relaxed);
         counters
+            .on_disk
+            .store(blocks.unsigned_abs(), Ordering::Relaxed);
+        counters
     }
 
     #[test]
@@ -196,6 +204,7 @@ mod tests {
         assert!(counters.claim(1, Account::Free).is_none());
         let kept = counters.claim(2, Account::Promised).unwrap();
         assert_eq!(kept.blocks(), 2);
+        counters.bits_taken(2 + 1);
         counters.settle(&kept, 2);
         counters.settle(&claim, 1);
         assert_eq!((counters.available(), counters.on_disk()), (2, 7));
@@ -215,14 +224,14 @@ mod tests {
     #[test]
     fn condemned_blocks_stay_free_on_disk() {
         let counters = with(10);
-        counters.add_pending(4);
+        counters.bits_freed(4);
         counters.condemn_blocks(6);
         counters.release_pending(4, true);
         assert_eq!((counters.available(), counters.on_disk()), (4, 14));
     }
 
     /// Claims, promises and settlements from several threads never hand out a block twice: at no time
-    /// are more blocks out than there are.
+    /// are more blocks out than there are, and what is on disk does not appear to change.
     #[test]
     fn claims_never_exceed_what_is_there() {
         let counters = Arc::new(with(64));
@@ -246,6 +255,7 @@ mod tests {
                         out.fetch_sub(got, Ordering::SeqCst);
                         counters.settle(&claim, 0);
                     }
+                    assert_eq!(counters.on_disk(), 64);
                 }
             })
         };
