@@ -186,9 +186,10 @@ fn full_disk() {
     let pre = fs.open_file("/preallocated", OpenFlags::create()).unwrap();
     pre.fallocate(FallocateMode::Allocate, 0, 2 << 20).unwrap();
     let fill = fs.open_file("/fill", OpenFlags::create()).unwrap();
+    let chunk = vec![7; 1 << 16];
     let mut at = 0;
     let error = loop {
-        match fill.write_at(at, &[7; 1 << 16]) {
+        match fill.write_at(at, &chunk) {
             Ok(n) => at += n as u64,
             Err(error) => break error,
         }
