@@ -12,7 +12,10 @@ fn e4() -> Command {
 }
 
 fn skipped(what: &str, why: &str) {
-    assert!(std::env::var_os("E4_REQUIRE_ORACLES").is_none(), "{what} is required: {why}");
+    assert!(
+        std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
+        "{what} is required: {why}"
+    );
     eprintln!("SKIPPED: {what}: {why}");
 }
 
@@ -33,12 +36,15 @@ fn recover_with_e2fsck(image: &Path) {
         .args(["-fy", "-E", "no_optimize_extents"])
         .arg(image)
         .output()
-     {
+    {
         Ok(out) => out,
         Err(error) => return skipped("e2fsck", &error.to_string()),
     };
     let text = String::from_utf8_lossy(&out.stdout);
-    assert!(matches!(out.status.code(), Some(0 | 1)), "e2fsck -fy: {text}");
+    assert!(
+        matches!(out.status.code(), Some(0 | 1)),
+        "e2fsck -fy: {text}"
+    );
     // Beyond the journal and the orphans it names, there must be nothing to repair.
     for line in text.lines().filter(|l| l.contains("? yes")) {
         panic!("e2fsck repaired something: {line}\n{text}");
@@ -49,7 +55,11 @@ fn recover_with_e2fsck(image: &Path) {
 fn fsck(image: &Path) {
     match Command::new("e2fsck").arg("-fn").arg(image).output() {
         Ok(out) => {
-            assert!(out.status.success(), "e2fsck -fn: {}", String::from_utf8_lossy(&out.stdout));
+            assert!(
+                out.status.success(),
+                "e2fsck -fn: {}",
+                String::from_utf8_lossy(&out.stdout)
+            );
         }
         Err(error) => skipped("e2fsck", &error.to_string()),
     }
@@ -69,7 +79,11 @@ impl Drop for Mounted {
 
 fn recover_with_kernel(image: &Path) {
     let dir = tempfile::tempdir().unwrap();
-    let out = Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(image).arg(dir.path()).output();
+    let out = Command::new("mount")
+        .args(["-t", "ext4", "-o", "loop"])
+        .arg(image)
+        .arg(dir.path())
+        .output();
     match out {
         Ok(out) if out.status.success() => drop(Mounted(dir)),
         Ok(out) => return skipped("loop mount", String::from_utf8_lossy(&out.stderr).trim()),
@@ -83,7 +97,12 @@ fn killed_a_hundred_times() {
     let kills: u64 = std::env::var("E4_KILLS").map_or(100, |n| n.parse().unwrap());
     // In RAM where there is some: a hundred journals on a slow disk would only test the disk.
     let base = Path::new("/dev/shm");
-    let dir = if base.is_dir() { tempfile::tempdir_in(base) } else { tempfile::tempdir() }.unwrap();
+    let dir = if base.is_dir() {
+        tempfile::tempdir_in(base)
+    } else {
+        tempfile::tempdir()
+    }
+    .unwrap();
     let image = dir.path().join("k.img");
     let mut mkfs = e4();
     mkfs.args(["-q", "mkfs"]).arg(&image).arg("96M");
@@ -93,7 +112,17 @@ fn killed_a_hundred_times() {
     for round in 0..kills {
         let log = dir.path().join(format!("acks-{round}"));
         let mut child = e4()
-            .args(["-q", "stress", "--seconds", "60", "--files", "2", "--size", "8M", "--seed"])
+            .args([
+                "-q",
+                "stress",
+                "--seconds",
+                "60",
+                "--files",
+                "2",
+                "--size",
+                "8M",
+                "--seed",
+            ])
             .arg((round + 1).to_string())
             .arg("--ack-log")
             .arg(&log)
@@ -107,7 +136,10 @@ fn killed_a_hundred_times() {
         x ^= x << 17;
         // The moment to kill, not a wait for something to happen.
         std::thread::sleep(Duration::from_millis(10 + x % 300));
-        assert!(child.try_wait().unwrap().is_none(), "round {round}: stress ended by itself");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "round {round}: stress ended by itself"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
         match round % 3 {
@@ -118,7 +150,10 @@ fn killed_a_hundred_times() {
         if log.exists() {
             promised += u64::from(std::fs::metadata(&log).unwrap().len() > 0);
             let mut verify = e4();
-            verify.args(["-q", "stress", "--verify-log"]).arg(&log).arg(&image);
+            verify
+                .args(["-q", "stress", "--verify-log"])
+                .arg(&log)
+                .arg(&image);
             must(verify, &format!("round {round}: what fsync promised"));
         }
         let mut check = e4();
@@ -127,5 +162,8 @@ fn killed_a_hundred_times() {
         fsck(&image);
     }
     println!("{kills} kills, {promised} with something to verify");
-    assert!(promised * 2 > kills, "too few kills hit anything: {promised} of {kills}");
+    assert!(
+        promised * 2 > kills,
+        "too few kills hit anything: {promised} of {kills}"
+    );
 }
