@@ -236,6 +236,9 @@ fn check_csum(
     bytes: &[u8],
 ) {
     let inode = dir.ino;
+    if kind.is_some() && htree::block_kind(bytes, &dir.format) != kind {
+        c.report(Problem::HtreeDisguise { inode, logical });
+    }
     let verdict = match kind {
         Some(kind) => htree::verify(bytes, kind, &dir.format, dir.seed),
         None => dir::verify(bytes, &dir.format, dir.seed),
@@ -319,6 +322,7 @@ fn check_entry(
         report_unused(c, this, name(), child);
         return;
     }
+    check_type_byte(c, dir, entry, block);
     // Type 0 means that the entry does not say.
     let says = block.get(entry.offset + TYPE_BYTE) != Some(&0);
     if let Some(expected) = state.file_type()
@@ -346,6 +350,18 @@ fn check_entry(
                 child: n,
             });
         }
+    }
+}
+
+/// Without `filetype` the byte is the upper half of the name's length, and zero.
+fn check_type_byte(c: &mut Check<'_>, dir: &Dir, entry: &DirEntry<'_>, block: &[u8]) {
+    let set = block.get(entry.offset + TYPE_BYTE) != Some(&0);
+    if set && !dir.format.file_type {
+        let name = EntryName::new(entry.name);
+        c.report(Problem::EntryTypeSet {
+            inode: dir.ino,
+            name,
+        });
     }
 }
 
@@ -400,6 +416,7 @@ fn check_dots(c: &mut Check<'_>, dir: &Dir, position: usize, entry: &DirEntry<'_
         return;
     };
     c.stats.entries += 1;
+    check_type_byte(c, dir, entry, block);
     if dir.format.file_type && entry.file_type != Some(e4_format::FileType::Directory) {
         let (found, expected) = (
             Type(entry.file_type),

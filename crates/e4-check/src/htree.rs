@@ -9,6 +9,9 @@ use e4_format::htree::{DxKind, DxNode, DxRootInfo, HashVersion};
 use e4_format::{FileBlock, InodeNo};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The upper bits of a child's number are kept for other uses.
+const BLOCK_MASK: u32 = 0x0FFF_FFFF;
+
 /// Hashes a leaf may hold: from `low` (its lowest bit left out) to `high`.
 #[derive(Clone, Copy, Debug)]
 struct Leaf {
@@ -107,6 +110,7 @@ impl Index {
         range: Leaf,
     ) {
         let inode = dir.ino;
+        let child = FileBlock::new(child.get() & BLOCK_MASK);
         let Some(block) = dir
             .runs
             .physical(child.get())

@@ -20,6 +20,8 @@ const BAD_BLOCKS: u32 = 1;
 const ROOT: u32 = 2;
 const BOOT_LOADER: u32 = 5;
 const RESIZE: u32 = 7;
+/// Flag of AFS servers' inodes, which images without that feature do not have.
+const IMAGIC: u32 = 0x2000;
 /// Bytes of inode tables read at a time.
 const CHUNK: usize = 256 << 10;
 
@@ -271,6 +273,14 @@ fn check_flags(c: &mut Check<'_>, found: &Found<'_>) {
     }
     if has(InodeFlags::INLINE_DATA) {
         c.report(Problem::InlineData { inode: ino });
+    }
+    if inode.flags.bits() & IMAGIC != 0 && !c.sb.compat().contains(CompatFeatures::IMAGIC_INODES) {
+        let value = inode.flags.bits();
+        c.report(Problem::InodeField {
+            inode: ino,
+            field: "i_flags (imagic)",
+            value,
+        });
     }
     if has(InodeFlags::INDEX) {
         let possible = inode.file_type() == Some(FileType::Directory)

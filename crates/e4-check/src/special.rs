@@ -68,7 +68,10 @@ pub(crate) fn check_device(c: &mut Check<'_>, found: &Found<'_>) {
         | InodeFlags::INDEX.bits()
         | InodeFlags::IMMUTABLE.bits()
         | InodeFlags::APPEND.bits();
-    if rest.iter().any(|p| *p != 0) || inode.flags.bits() & flags != 0 {
+    if rest.iter().any(|p| *p != 0) {
+        c.report(Problem::SpecialBlocks { inode: ino });
+    }
+    if inode.flags.bits() & flags != 0 {
         c.report(Problem::SpecialFlags { inode: ino });
     }
     if inode.size != 0 {
@@ -145,15 +148,13 @@ pub(crate) fn check_resize_inode(c: &mut Check<'_>, inode: &Inode, ino: InodeNo)
     }
 }
 
-/// True if a block of pointers holds exactly these, and zeros behind them.
+/// True if a block of pointers holds exactly these, and zeros everywhere else.
 fn names(c: &mut Check<'_>, block: FsBlock, expected: &[u64]) -> bool {
     match c.disk.block(block) {
         Ok(bytes) => {
             let wanted = expected.iter().copied().chain(std::iter::repeat(0));
-            pointers(&bytes)
-                .into_iter()
-                .zip(wanted)
-                .all(|(p, e)| u64::from(p) == e)
+            let mut pairs = pointers(&bytes).into_iter().zip(wanted);
+            pairs.all(|(found, wanted)| u64::from(found) == wanted)
         }
         Err(problem) => {
             c.report(problem);

@@ -128,6 +128,36 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
         });
     }
     let raw = sb.raw();
+    // What e2fsck takes for an external journal, and an impossible size even if nobody uses it.
+    let uuid = sb.journal_uuid();
+    if sb.journal_inum().is_some() && uuid != [0; 16] {
+        let [a, b, c, d, ..] = uuid;
+        let value = u32::from_be_bytes([a, b, c, d]);
+        found.push(Problem::SuperblockField {
+            field: "s_journal_uuid",
+            value,
+        });
+    }
+    let desc_size = raw.s_desc_size.get();
+    if desc_size != 0 && !desc_size.is_power_of_two() {
+        let value = desc_size.into();
+        found.push(Problem::SuperblockField {
+            field: "s_desc_size",
+            value,
+        });
+    }
+    let room = sb.inode_size().saturating_sub(128);
+    for (field, value) in [
+        ("s_min_extra_isize", raw.s_min_extra_isize.get()),
+        ("s_want_extra_isize", raw.s_want_extra_isize.get()),
+    ] {
+        if usize::from(value) > room || value % 4 != 0 {
+            found.push(Problem::SuperblockField {
+                field,
+                value: value.into(),
+            });
+        }
+    }
     // Quota files of users and groups have reserved numbers.
     for (what, inum, only) in [
         ("user", raw.s_usr_quota_inum.get(), 3),

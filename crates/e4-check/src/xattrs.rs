@@ -79,7 +79,7 @@ fn check_entries(c: &mut Check<'_>, ino: InodeNo, area: &[u8], first: usize) {
     let mut at = first;
     let mut values: Vec<(usize, usize, usize)> = Vec::new();
     while let Some(entry) = Entry::read(area, at) {
-        let expected = entry.hash_of(|b| u32::from(b));
+        let expected = entry.hash_of(u32::from);
         // Some machines hashed names as signed bytes. In an inode the hash may be left out.
         let signed = entry.hash_of(|b| i32::from(b.cast_signed()).cast_unsigned());
         let left_out = !in_block && entry.hash == 0;
@@ -90,6 +90,12 @@ fn check_entries(c: &mut Check<'_>, ino: InodeNo, area: &[u8], first: usize) {
                 offset: at,
                 found,
                 expected,
+            });
+        }
+        if entry.index == 0 {
+            c.report(Problem::XattrName {
+                inode: ino,
+                offset: at,
             });
         }
         if !entry.value.is_empty() {
@@ -111,6 +117,7 @@ fn check_entries(c: &mut Check<'_>, ino: InodeNo, area: &[u8], first: usize) {
 
 /// An entry as it lies in its area.
 struct Entry<'a> {
+    index: u8,
     name: &'a [u8],
     from: usize,
     value: &'a [u8],
@@ -123,7 +130,7 @@ impl<'a> Entry<'a> {
         let (head, rest) = area.get(at..)?.split_first_chunk::<16>()?;
         let [
             name_len,
-            _,
+            index,
             o0,
             o1,
             _,
@@ -146,6 +153,7 @@ impl<'a> Entry<'a> {
         let from = usize::from(u16::from_le_bytes([o0, o1]));
         let size = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).ok()?;
         Some(Self {
+            index,
             name: rest.get(..name_len)?,
             from,
             value: area.get(from..)?.get(..size)?,

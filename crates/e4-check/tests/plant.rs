@@ -247,6 +247,10 @@ fn structure() -> Vec<(&'static str, Base, Plant)> {
             i.superblock(|b| put32(b, 0xE0, 8))
         }),
         ("JournalReadOnlyFeatures", FRESH, |i| journal(i, 0x2C, 1)),
+        ("SuperblockField", FRESH, |i| i.superblock(|b| b[0xD0] = 1)),
+        ("SuperblockField", Base::Fresh("^64bit"), |i| {
+            i.superblock(|b| put16(b, 0xFE, 133))
+        }),
         ("QuotaInode", FRESH, |i| {
             i.superblock(|b| put32(b, 0x240, 12))
         }),
@@ -323,6 +327,9 @@ fn inodes() -> Vec<(&'static str, Base, Plant)> {
         ("SpecialFlags", FILLED, |i| {
             link(i, "pipe", |b| put32(b, 0x20, 0x10))
         }),
+        ("SpecialBlocks", FILLED, |i| {
+            link(i, "pipe", |b| put32(b, 0x28 + 40, 0x10))
+        }),
         ("SpecialSize", FILLED, |i| {
             link(i, "pipe", |b| put32(b, 4, 1))
         }),
@@ -398,6 +405,10 @@ fn inodes() -> Vec<(&'static str, Base, Plant)> {
         ("XattrInInode", FILLED, |i| {
             link(i, "small", |b| put32(b, 128 + 32 + 4 + 8, 5000))
         }),
+        ("XattrName", FILLED, |i| {
+            let block = i.inode_of(i.lookup("big")).file_acl.unwrap().get();
+            i.xattr_block(block, |b| b[33] = 0);
+        }),
         ("XattrHash", FILLED, |i| {
             let block = i.inode_of(i.lookup("big")).file_acl.unwrap().get();
             i.xattr_block(block, |b| b[32 + 12] ^= 1);
@@ -462,6 +473,9 @@ fn directories() -> Vec<(&'static str, Base, Plant)> {
         ("EntryType", FILLED, |i| {
             i.edit_entry("sub/inner/file", |b| b[7] = 2)
         }),
+        ("EntryTypeSet", FILLED, |i| {
+            feature_bits(i, 0x60, |f| f & !2)
+        }),
         ("EntryRoot", FILLED, |i| {
             i.edit_entry("sub/inner/file", |b| put32(b, 0, 2))
         }),
@@ -484,6 +498,9 @@ fn directories() -> Vec<(&'static str, Base, Plant)> {
         ("HtreeRoot", FILLED, |i| htree_root(i, |b| b[0x1D] = 9)),
         ("HtreeHash", FILLED, |i| htree_root(i, |b| b[0x1C] = 77)),
         ("HtreeNode", FILLED, |i| htree_node(i, |b| put16(b, 10, 0))),
+        ("HtreeDisguise", FILLED, |i| {
+            htree_node(i, |b| put16(b, 4, 1012))
+        }),
         ("HtreeChild", FILLED, |i| {
             htree_node(i, |b| put32(b, 8 + 8 + 4, 90_000))
         }),

@@ -72,6 +72,8 @@ pub enum Verb {
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
     AioStress(Box<verbs::aio_stress::AioStressArgs>),
+    /// Show within a minute what e4 does and how it is judged
+    Demo(verbs::demo::DemoArgs),
     /// Race writers, truncate, punch and fsync; verify everything
     Stress(Box<verbs::stress::StressArgs>),
 }
@@ -93,6 +95,7 @@ impl Verb {
             Self::Truncate(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
+            Self::Demo(a) => a.common.clone(),
             Self::Stress(a) => a.common.clone(),
         }
     }

@@ -61,7 +61,7 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         _ => Status::FAILED,
     };
     let outcome = match verb {
-        None => Ok(Status::SUCCESS),
+        None => verbs::demo::run(&verbs::demo::DemoArgs::default(), ui),
         Some(Verb::Mkfs(args)) => verbs::mkfs::run(&args, ui),
         Some(Verb::Info(args)) => verbs::info::run(&args, ui),
         Some(Verb::Ls(args)) => verbs::ls::run(&args, ui),
@@ -74,6 +74,7 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Truncate(args)) => verbs::truncate::run(&args, ui),
         Some(Verb::Check(args)) => verbs::check::run(&args, ui),
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
+        Some(Verb::Demo(args)) => verbs::demo::run(&args, ui),
         Some(Verb::Stress(args)) => verbs::stress::run(&args, ui),
     };
     outcome.map_err(|error| (failed, error))

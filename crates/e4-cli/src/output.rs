@@ -104,6 +104,13 @@ impl Ui {
         }
     }
 
+    /// A result, unless `-q`.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stdout(), "{text}");
+        }
+    }
+
     /// For people who asked (`-v`).
     pub fn detail(&self, text: &str) {
         if self.verbose > 0 && !self.quiet {

@@ -304,8 +304,9 @@ impl<C: Converter> Engine<C> {
         wait::drain(inode, 0..u64::MAX, Drain::Exclusive, drive)
     }
 
-    /// Nothing can become durable any more: newcomers and waiters in line are refused, io_ends that
-    /// still owe a conversion fail with `error` when they complete, and everybody wakes (I-36).
+    /// Nothing can become durable any more: newcomers and waiters in line are refused unless they only read,
+    /// io_ends that still owe a conversion fail with `error` when they complete, and everybody wakes
+    /// (I-36).
     pub fn abort(&self, error: C::Error) {
         let inodes = {
             let mut registry = self.shared.inodes.lock();

@@ -26,7 +26,10 @@ enum How {
     Collected,
 }
 
-fn run(seed: u64, shuffle: u64, how: How) -> (Vec<u32>, Vec<(u32, Result<(), i32>)>) {
+/// Readable blocks, and what each writer was told.
+type Seen = (Vec<u32>, Vec<(u32, Result<(), i32>)>);
+
+fn run(seed: u64, shuffle: u64, how: How) -> Seen {
     let e = engine();
     let f = file(&e, 1);
     *e.converter().refuse.0.lock() = Some((17, -28));

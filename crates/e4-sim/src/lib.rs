@@ -22,6 +22,7 @@ mod fill;
 mod history;
 mod image;
 mod log;
+pub mod race;
 mod rng;
 mod tag;
 

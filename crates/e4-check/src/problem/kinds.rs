@@ -80,6 +80,8 @@ problems! {
         "the filesystem was not cleanly unmounted" "harmless if this check finds nothing else";
     ReservedBlocks { found: u64, blocks: u64 } Error
         "{found} of {blocks} blocks are reserved for root, more than half" "set a sane number with tune2fs -r";
+    SuperblockField { field: &'static str, value: u32 } Error
+        "the superblock's {field} is {value:#x}, which has no meaning here" "e2fsck refuses such an image; clear the field with debugfs (ssv)";
     QuotaInode { what: &'static str, found: u32 } Error
         "the superblock names inode {found} as the {what} quota file, which it cannot be" "e2fsck -f clears the field";
     SuperblockFreeBlocks { found: u64, expected: u64 } Error
@@ -158,7 +160,9 @@ problems! {
     IndexFlag { inode: InodeNo } Error
         "inode {inode} is flagged as an indexed directory, which it cannot be" "e2fsck -f clears the flag";
     SpecialFlags { inode: InodeNo } Error
-        "inode {inode}: a device, pipe or socket with flags or blocks only files have" "e2fsck -f clears the inode";
+        "inode {inode}: a device, pipe or socket with flags only files have" "e2fsck -f clears the inode";
+    SpecialBlocks { inode: InodeNo } Warning
+        "inode {inode}: a device, pipe or socket with left-overs where files have block numbers" "harmless";
     SpecialSize { inode: InodeNo, size: u64 } Error
         "inode {inode}: a device, pipe or socket of {size} bytes" "e2fsck -f sets the size to 0";
     SymlinkInvalid { inode: InodeNo, size: u64 } Error
@@ -208,6 +212,8 @@ problems! {
         "inode {inode}: {error} (block {block})" "e2fsck -f drops the attributes";
     XattrInInode { inode: InodeNo, error: FormatError } Error
         "inode {inode}: {error}" "e2fsck -f drops the attributes";
+    XattrName { inode: InodeNo, offset: usize } Error
+        "inode {inode}: the attribute at byte {offset} belongs to no namespace" "e2fsck -f drops the attribute";
     XattrHash { inode: InodeNo, offset: usize, found: Sum, expected: Sum } Error
         "inode {inode}: the attribute at byte {offset} has hash {found}, computed {expected}" "e2fsck -f drops the attribute";
     XattrOverlap { inode: InodeNo, offset: usize } Error
@@ -242,6 +248,8 @@ problems! {
         "inode {inode}: entry {name} leads to inode {child}, where its group says no inode was ever used" "e2fsck -f extends the used part of the group";
     EntryType { inode: InodeNo, name: EntryName, found: Type, expected: Type } Error
         "inode {inode}: entry {name} says {found}, the inode is a {expected}" "e2fsck -f corrects the entry";
+    EntryTypeSet { inode: InodeNo, name: EntryName } Error
+        "inode {inode}: entry {name} states a type, which entries of this filesystem do not have" "e2fsck -f clears it";
     EntryRoot { inode: InodeNo, name: EntryName } Error
         "inode {inode}: entry {name} leads to the root directory" "e2fsck -f removes the entry";
     DirectoryLinkedTwice { inode: InodeNo, name: EntryName, child: u32 } Error
@@ -258,6 +266,8 @@ problems! {
         "inode {inode}: the index uses hash {found}, which is not known" "e2fsck -fD rebuilds the index";
     HtreeNode { inode: InodeNo, logical: FileBlock, error: FormatError } Error
         "inode {inode}, index block {logical}: {error}" "e2fsck -fD rebuilds the index";
+    HtreeDisguise { inode: InodeNo, logical: FileBlock } Error
+        "inode {inode}, index block {logical}: its records do not cover the block as an index's must" "e2fsck -fD rebuilds the index";
     HtreeChild { inode: InodeNo, logical: FileBlock, child: FileBlock } Error
         "inode {inode}, index block {logical} leads to block {child}, which the directory does not have" "e2fsck -fD rebuilds the index";
     HtreeTwice { inode: InodeNo, logical: FileBlock } Error

@@ -152,7 +152,7 @@ pub fn run(args: &AioStressArgs, ui: &Ui) -> Outcome {
     }
     let fs = session::mount(&first.image, Access::Write, ui)?;
     let arena = open(args, &fs, &options)?;
-    ui.note(&format!(
+    ui.say(&format!(
         "{} files of {}, {} contexts each, records of {}, {} requests per stage",
         args.locations.len(),
         size::human(args.file_size),
@@ -162,21 +162,21 @@ pub fn run(args: &AioStressArgs, ui: &Ui) -> Outcome {
     ));
     let report = aio_stress::run(&fs, &arena, &options);
     for line in &report.lines {
-        ui.note(line);
+        ui.say(line);
     }
     if args.submit_latency {
-        ui.note(&format!("submission: {}", report.submit));
+        ui.say(&format!("submission: {}", report.submit));
     }
     if args.completion_latency {
-        ui.note(&format!("completion: {}", report.complete));
+        ui.say(&format!("completion: {}", report.complete));
     }
     if report.cut_short {
-        ui.note("-I was reached: the run ended there");
+        ui.say("-I was reached: the run ended there");
     }
     ui.detail(&format!("{:?}", fs.stats()));
     if options.verify {
         let units = arena.verify(&fs, &mut |_| ())?;
-        ui.note(&format!("{} blocks verified", size::grouped(units)));
+        ui.say(&format!("{} blocks verified", size::grouped(units)));
     }
     if args.unlink {
         for file in &arena.files {

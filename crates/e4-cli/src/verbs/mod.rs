@@ -4,6 +4,7 @@ pub mod aio_stress;
 pub mod cat;
 pub mod check;
 
+pub mod demo;
 pub mod extents;
 pub mod fallocate;
 pub mod get;

@@ -16,7 +16,7 @@ use crate::session::{self, Access};
 use crate::size;
 use crate::workload::ack_log::{AckLog, Findings, Verdicts};
 use crate::workload::actors::{Actor, Arena, Tally};
-use crate::workload::race::Race;
+use crate::workload::race::{Pattern, Race};
 use crate::workload::seed;
 
 /// Race asynchronous writers with truncate, punch, preallocation and fsync, and verify every sector.
@@ -107,7 +107,7 @@ pub fn run(args: &StressArgs, ui: &Ui) -> Outcome {
     }
     let fs = session::mount(&args.image, Access::Write, ui)?;
     let race = race(args, &fs)?;
-    ui.note(&format!(
+    ui.say(&format!(
         "racing on {} files of {}, {} writers x {} in flight, seed {}",
         race.paths.len(),
         size::human(race.size),
@@ -163,6 +163,7 @@ fn race(args: &StressArgs, fs: &Filesystem) -> Result<Race> {
         writers: args.writers,
         iodepth: args.iodepth,
         block: args.bs,
+        pattern: Pattern::Random,
         run_max: args.run_max,
         read_percent: args.reads,
         dsync: args.dsync,
@@ -198,14 +199,14 @@ fn report(arena: &Arena, fs: &Filesystem, time: Duration, ui: &Ui) {
     let get = |c: &e4_sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
     let t = &arena.tally;
     let seconds = time.as_secs_f64().max(1e-9);
-    ui.note(&format!(
+    ui.say(&format!(
         "{} writes ({} bytes) in {seconds:.1} s: {}/s; {} verified reads",
         size::grouped(get(&t.writes)),
         size::human(get(&t.written)),
         size::grouped((get(&t.writes) as f64 / seconds) as u64),
         size::grouped(get(&t.reads)),
     ));
-    ui.note(&format!(
+    ui.say(&format!(
         "{} truncates, {} punches, {} preallocations, {} syncs meanwhile",
         size::grouped(get(&t.truncates)),
         size::grouped(get(&t.punches)),
@@ -222,7 +223,7 @@ fn verify(arena: &Arena, fs: &Filesystem, how: &str, ui: &Ui) -> Result<()> {
     let units = arena.verify(fs, &mut |n| bar.inc(n))?;
     bar.finish_and_clear();
     let wrong = arena.tally.mismatches().0;
-    ui.note(&format!(
+    ui.say(&format!(
         "{} blocks read back {how}; sectors wrong so far: {wrong}",
         size::grouped(units)
     ));
@@ -264,21 +265,21 @@ pub(super) fn verdict(tally: &Tally, seed: u64, ui: &Ui) -> Status {
     let (errors, error_examples) = tally.errors();
     let (wrong, wrong_examples) = tally.mismatches();
     for example in error_examples.iter().chain(&wrong_examples) {
-        ui.note(&format!("  {BAD}{example}{BAD:#}"));
+        ui.say(&format!("  {BAD}{example}{BAD:#}"));
     }
     if wrong > 0 {
-        ui.note(&format!(
+        ui.say(&format!(
             "{BAD}{wrong} sectors wrong{BAD:#}, {errors} errors; repeat with --seed {seed}"
         ));
         return Status::WRONG_DATA;
     }
     if errors > 0 {
-        ui.note(&format!(
+        ui.say(&format!(
             "{BAD}{errors} operations failed{BAD:#}, no wrong data; repeat with --seed {seed}"
         ));
         return Status::FAILED;
     }
-    ui.note(&format!(
+    ui.say(&format!(
         "{GOOD}no wrong sector, no error{GOOD:#} (seed {seed})"
     ));
     Status::SUCCESS
@@ -305,11 +306,11 @@ fn verify_log(args: &StressArgs, verdicts: &Verdicts, ui: &Ui) -> Outcome {
     }
     fs.unmount()?;
     for example in &findings.examples {
-        ui.note(&format!("  {BAD}{example}{BAD:#}"));
+        ui.say(&format!("  {BAD}{example}{BAD:#}"));
     }
     let clean = findings.lost == 0 && findings.stale == 0;
     let style = if clean { GOOD } else { BAD };
-    ui.note(&format!(
+    ui.say(&format!(
         "{} completed operations and {} promises of fsync in the log; {} blocks durable; \
          {style}durable writes lost {}, stale sectors {}{style:#}",
         size::grouped(verdicts.completed),

@@ -6,8 +6,8 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use e4::{AlignedBuf, FallocateMode, File, Filesystem, IoContext, IoEvent, OpenFlags};
 use e4_sim::Rng;
-use e4_sync::atomic::Ordering;
-use e4_sync::{Duration, thread};
+use e4_sync::atomic::{AtomicUsize, Ordering};
+use e4_sync::{Arc, Duration, thread};
 
 use super::ack_log::{AckLog, Begun};
 use super::actors::{Actor, Arena, Tally, count};
@@ -15,6 +15,23 @@ use super::oracle::{Oracle, Reading};
 use super::seed;
 use super::stamp;
 use super::stop::Stop;
+
+/// Where writes go.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// Anywhere, of random length, again and again.
+    Random,
+    /// One unit after the other in this order, each once; then the run ends. One file only.
+    Once(Arc<[u32]>),
+}
+
+/// Every unit of a file once, in random order: what fio's `randwrite` does.
+#[must_use]
+pub fn shuffled(units: u32, seed: u64) -> Arc<[u32]> {
+    let mut order: Vec<u32> = (0..units).collect();
+    seed::for_actor(seed, u64::MAX).shuffle(&mut order);
+    order.into()
+}
 
 /// A run of `stress`.
 #[derive(Clone, Debug)]
@@ -29,6 +46,8 @@ pub struct Race {
     pub iodepth: u32,
     /// Bytes of the smallest operation, and the unit of judgement.
     pub block: u64,
+    /// Where they go.
+    pub pattern: Pattern,
     /// Largest operation, in blocks.
     pub run_max: u32,
     /// Operations of a hundred that are reads.
@@ -87,6 +106,7 @@ impl Race {
     pub fn run(&self, fs: &Filesystem, arena: &Arena, watch: &mut dyn FnMut(&Tally)) -> Duration {
         const HOPELESS: u64 = 1000;
         let start = e4_sync::now();
+        let cursor = AtomicUsize::new(0);
         thread::scope(|scope| {
             for (i, &actor) in self.actors.iter().enumerate() {
                 let rng = seed::for_actor(self.seed, 1000 + i as u64);
@@ -94,7 +114,7 @@ impl Race {
             }
             for i in 0..self.writers {
                 let rng = seed::for_actor(self.seed, u64::from(i));
-                let writer = Writer::new(self, arena, fs.io_context(), rng);
+                let writer = Writer::new(self, arena, &cursor, fs.io_context(), rng);
                 scope.spawn(move || writer.run());
             }
             while start.elapsed() < self.time && !arena.stop.sleep(Duration::from_millis(100)) {
@@ -113,6 +133,8 @@ impl Race {
 struct Writer<'a> {
     race: &'a Race,
     arena: &'a Arena,
+    /// Of [`Pattern::Once`], shared by all writers.
+    cursor: &'a AtomicUsize,
     ctx: IoContext,
     rng: Rng,
     slots: Vec<Option<InFlight>>,
@@ -140,11 +162,18 @@ struct Planned {
 }
 
 impl<'a> Writer<'a> {
-    fn new(race: &'a Race, arena: &'a Arena, ctx: IoContext, rng: Rng) -> Self {
+    fn new(
+        race: &'a Race,
+        arena: &'a Arena,
+        cursor: &'a AtomicUsize,
+        ctx: IoContext,
+        rng: Rng,
+    ) -> Self {
         let depth = race.iodepth as usize;
         Self {
             race,
             arena,
+            cursor,
             ctx,
             rng,
             slots: (0..depth).map(|_| None).collect(),
@@ -177,7 +206,13 @@ impl<'a> Writer<'a> {
         let mut begun = Vec::new();
         for _ in 0..self.free.len() {
             let file = self.rng.below(self.arena.files.len() as u64) as u32;
-            let units = self.units(file);
+            let Some(units) = self.units(file) else {
+                // Nothing is left to write; what is in flight may still come back.
+                if self.free.len() == self.slots.len() && planned.is_empty() {
+                    self.arena.stop.raise();
+                }
+                break;
+            };
             let generation = if self.rng.chance(u64::from(self.race.read_percent), 100) {
                 None
             } else {
@@ -203,7 +238,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn units(&mut self, file: u32) -> Range<u32> {
+    fn units(&mut self, file: u32) -> Option<Range<u32>> {
+        if let Pattern::Once(order) = &self.race.pattern {
+            let next = self.cursor.fetch_add(1, Ordering::Relaxed);
+            return order.get(next).map(|&unit| unit..unit + 1);
+        }
         let all = self.arena.oracle.units_in(file);
         let max = self.race.run_max.min(all).max(1);
         let len = match self.rng.below(10) {
@@ -213,7 +252,7 @@ impl<'a> Writer<'a> {
         }
         .min(max);
         let first = self.rng.below(u64::from(all - len) + 1) as u32;
-        first..first + len
+        Some(first..first + len)
     }
 
     fn begin(&mut self, operation: Planned) {

@@ -5,28 +5,25 @@ use anyhow::Result;
 use e4_device::{
     AlignedBuf, Completion, Device, IoSlice, Op, QueueId, Request, Returned, Token, Wait,
 };
-use e4_sim::Rng;
 use e4_sync::{Duration, Instant};
 
 use super::{seed, stamp};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct RawJob {
+pub struct RawJob<'a> {
     /// Bytes per write.
     pub block: usize,
     /// Writes in flight.
     pub depth: usize,
-    /// Bytes from the device's beginning that are written to.
-    pub span: u64,
-    /// Writes in all; the final flush is inside the time.
-    pub writes: u64,
+    /// The blocks to write, in this order; the final flush is inside the time.
+    pub order: &'a [u32],
     /// No new write is begun after this time.
     pub limit: Duration,
-    /// For the offsets.
-    pub seed: u64,
-    /// Stamp every block, as the verified workloads do.
-    pub stamped: bool,
+    /// Stamp every block with this seed's run, as the verified workloads do.
+    pub stamped: Option<u64>,
+    /// Which queue of the device.
+    pub queue: QueueId,
 }
 
 /// What it took.
@@ -46,15 +43,12 @@ impl RawResult {
     }
 }
 
-/// Runs the job on one queue. Everything within the span is overwritten.
+/// Runs the job on one queue. The blocks named are overwritten.
 ///
 /// # Errors
 /// The device's.
-pub fn run(device: &dyn Device, job: &RawJob) -> Result<RawResult> {
-    let queue = QueueId(0);
-    let mut rng = Rng::new(job.seed);
-    let run = seed::run_id(job.seed);
-    let blocks = job.span / job.block as u64;
+pub fn run(device: &dyn Device, job: &RawJob<'_>) -> Result<RawResult> {
+    let mut order = job.order.iter();
     let mut spare: Vec<AlignedBuf> = (0..job.depth)
         .map(|_| AlignedBuf::zeroed(job.block))
         .collect();
@@ -63,28 +57,29 @@ pub fn run(device: &dyn Device, job: &RawJob) -> Result<RawResult> {
     let (mut begun, mut finished) = (0u64, 0u64);
     let start: Instant = e4_sync::now();
     loop {
-        let more = begun < job.writes && start.elapsed() < job.limit;
-        while more && begun < job.writes {
-            let Some(mut buf) = spare.pop() else { break };
-            let at = rng.below(blocks) * job.block as u64;
-            if job.stamped {
-                stamp::fill(&mut buf, run, 0, at, begun + 1);
+        if start.elapsed() < job.limit {
+            while let Some(mut buf) = spare.pop() {
+                let Some(&block) = order.next() else { break };
+                let at = u64::from(block) * job.block as u64;
+                if let Some(seed) = job.stamped {
+                    stamp::fill(&mut buf, seed::run_id(seed), 0, at, begun + 1);
+                }
+                let op = Op::Write {
+                    at,
+                    data: IoSlice::Owned(buf),
+                };
+                requests.push(Request {
+                    token: Token(begun),
+                    op,
+                });
+                begun += 1;
             }
-            let op = Op::Write {
-                at,
-                data: IoSlice::Owned(buf),
-            };
-            requests.push(Request {
-                token: Token(begun),
-                op,
-            });
-            begun += 1;
         }
-        device.submit(queue, &mut requests);
+        device.submit(job.queue, &mut requests);
         if finished == begun {
             break;
         }
-        device.poll(queue, &mut done, Wait::One);
+        device.poll(job.queue, &mut done, Wait::One);
         for completion in done.drain(..) {
             completion.result?;
             finished += 1;

@@ -29,6 +29,11 @@ impl Stop {
         self.changed.notify_all();
     }
 
+    /// Makes ready for another run; nobody may be running.
+    pub fn lower(&self) {
+        self.raised.store(false, Ordering::Release);
+    }
+
     /// True once the run shall end.
     #[must_use]
     pub fn is_raised(&self) -> bool {

@@ -80,7 +80,7 @@ pub enum Refusal {
     Drained,
     /// No slot is free.
     Full,
-    /// The engine was aborted.
+    /// The engine was aborted, and it is no read.
     Aborted,
 }
 
@@ -414,7 +414,7 @@ impl<P, E: Clone> State<P, E> {
     ) -> Actions<P, E> {
         let id = self.next_id;
         let room = self.slots.in_use() < self.limit;
-        if self.line.is_empty() && room && self.aborted.is_none() {
+        if self.line.is_empty() && room && !self.refuses(intent) {
             self.next_id += 1;
             let slot = self.slots.allocate(range, intent, id, stamp);
             return Actions::new(Outcome::Admitted(slot));
@@ -430,7 +430,7 @@ impl<P, E: Clone> State<P, E> {
         policy: Policy,
         stamp: u64,
     ) -> Actions<P, E> {
-        if self.aborted.is_some() {
+        if self.refuses(intent) {
             return Actions::new(Outcome::Refused(Refusal::Aborted));
         }
         let under = policy == Policy::Under;
@@ -464,6 +464,12 @@ impl<P, E: Clone> State<P, E> {
         Actions::new(Outcome::Waiting(id))
     }
 
+    /// After an abort nothing is written any more; what is there can still be read.
+    #[inline]
+    fn refuses(&self, intent: Intent) -> bool {
+        self.aborted.is_some() && intent != Intent::Read
+    }
+
     fn take_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -476,16 +482,18 @@ impl<P, E: Clone> State<P, E> {
     }
 
     fn poll_admission(&mut self, id: WaiterId, stamp: u64) -> Actions<P, E> {
-        let granted = match self.line.find(id).map(|w| &w.kind) {
-            Some(WaiterKind::Admission { granted, .. }) => *granted,
-            _ => None,
+        let (granted, refused) = match self.line.find(id).map(|w| &w.kind) {
+            Some(WaiterKind::Admission {
+                granted, intent, ..
+            }) => (*granted, self.refuses(*intent)),
+            _ => (None, self.aborted.is_some()),
         };
         if let Some(slot) = granted {
             self.line.remove(id);
             self.slots.get_mut(slot).stamp = stamp;
             return Actions::new(Outcome::Admitted(slot));
         }
-        if self.aborted.is_some() {
+        if refused {
             self.line.remove(id);
             let wake = self.pump();
             return Actions::waking(Outcome::Refused(Refusal::Aborted), wake);
@@ -523,6 +531,7 @@ impl<P, E: Clone> State<P, E> {
     #[cold]
     fn pump(&mut self) -> bool {
         let mut moved = false;
+        let aborted = self.aborted.is_some();
         for position in 0..self.line.len() {
             let blocked = self.line.blocked(position);
             let room = self.slots.in_use() < self.limit;
@@ -532,7 +541,7 @@ impl<P, E: Clone> State<P, E> {
                     granted: None,
                     intent,
                     ..
-                } if !blocked && room && self.aborted.is_none() => {
+                } if !blocked && room && (!aborted || *intent == Intent::Read) => {
                     let (range, intent, id) = (waiter.range.clone(), *intent, waiter.id);
                     let slot = self.take_slot(range, intent, id, 0);
                     if let WaiterKind::Admission { granted, .. } = &mut self.line.at(position).kind
