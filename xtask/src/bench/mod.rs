@@ -218,7 +218,7 @@ fn measure_job(
             .map(|(_, why)| why.clone());
         for &name in system.rows() {
             let of_row = || taken.iter().filter(|s| s.row == name);
-            let counts: Option<Counts> = of_row().last().and_then(|s| s.counts);
+            let counts: Option<Counts> = of_row().next_back().and_then(|s| s.counts);
             report.rows.push(Row {
                 job: job.name.clone(),
                 system: name,

@@ -15,7 +15,8 @@ fn is_eio<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
 fn told_once(files: &[&File]) {
     for (n, file) in files.iter().enumerate() {
         assert!(is_eio(file.fsync()), "open file {n}");
-        file.fsync().unwrap_or_else(|error| panic!("open file {n} is told twice: {error}"));
+        file.fsync()
+            .unwrap_or_else(|error| panic!("open file {n} is told twice: {error}"));
     }
 }
 
@@ -31,7 +32,9 @@ fn a_failed_write_into_unwritten_blocks() {
         assert_eq!(generation(&file, 3), 0);
         told_once(&[&file, &other]);
         let later = world.fs.open_file("/f", OpenFlags::read_write()).unwrap();
-        later.fsync().expect("somebody has learned of it before this one was opened");
+        later
+            .fsync()
+            .expect("somebody has learned of it before this one was opened");
         let world = world.cut();
         let file = world.fs.open_file("/f", OpenFlags::read_write()).unwrap();
         assert_eq!([generation(&file, 3), generation(&file, 4)], [0, 1]);
@@ -72,7 +75,10 @@ fn a_short_write() {
             world.disk.inject(Fault {
                 op: OpKind::Write,
                 when: When::Touching(place(&file, 5)),
-                effect: Effect::Partial { bytes: sectors * 512, errno: 5 },
+                effect: Effect::Partial {
+                    bytes: sectors * 512,
+                    errno: 5,
+                },
                 times: Times::Once,
             });
             assert!(is_eio(write(&file, 4, 4, 1)));
@@ -94,11 +100,17 @@ fn one_piece_of_a_write_fails() {
             let file = world.preallocated("/f", 4);
             let wedge = world.preallocated("/wedge", 4);
             for step in 1..3 {
-                file.fallocate(FallocateMode::Allocate, step * 4 * BLOCK, 4 * BLOCK).unwrap();
-                wedge.fallocate(FallocateMode::Allocate, step * 4 * BLOCK, 4 * BLOCK).unwrap();
+                file.fallocate(FallocateMode::Allocate, step * 4 * BLOCK, 4 * BLOCK)
+                    .unwrap();
+                wedge
+                    .fallocate(FallocateMode::Allocate, step * 4 * BLOCK, 4 * BLOCK)
+                    .unwrap();
             }
             world.fs.sync().unwrap();
-            assert!(file.extents().unwrap().len() > 1, "the file is in one piece");
+            assert!(
+                file.extents().unwrap().len() > 1,
+                "the file is in one piece"
+            );
             fail_once(&world.disk, OpKind::Write, place(&file, failing));
             assert!(is_eio(write(&file, 0, 12, 1)));
             let live: Vec<u64> = (0..12).map(|b| generation(&file, b)).collect();
@@ -120,10 +132,14 @@ fn a_failed_append() {
         for durable in [false, true] {
             let world = World::new();
             let file = world.preallocated("/f", 4);
-            file.fallocate(FallocateMode::AllocateKeepSize, 4 * BLOCK, 4 * BLOCK).unwrap();
+            file.fallocate(FallocateMode::AllocateKeepSize, 4 * BLOCK, 4 * BLOCK)
+                .unwrap();
             world.fs.sync().unwrap();
             fail_once(&world.disk, OpKind::Write, place(&file, 4));
-            let flags = OpenFlags { dsync: durable, ..OpenFlags::read_write() };
+            let flags = OpenFlags {
+                dsync: durable,
+                ..OpenFlags::read_write()
+            };
             let appender = world.fs.open_file("/f", flags).unwrap();
             assert!(is_eio(appender.write(4 * BLOCK, tagged(4, 2, 1)).wait().0));
             assert_eq!(file.size(), 4 * BLOCK);

@@ -83,7 +83,8 @@ fn appends_and_holes_are_refused() {
             assert!(matches!(error, Error::NoSpace { .. }), "{error}");
         }
         assert_eq!(file.size(), 64 * BLOCK);
-        file.fsync().expect("an answered write needs no second answer");
+        file.fsync()
+            .expect("an answered write needs no second answer");
         // Space that comes back can be used at once.
         filler.truncate(0).unwrap();
         write(&file, 20, 1, 1).unwrap();
@@ -106,7 +107,10 @@ fn creating_is_refused() {
             }
             let mut created = 0;
             let error = loop {
-                match world.fs.open_file(&format!("/{created:0>200}"), OpenFlags::create()) {
+                match world
+                    .fs
+                    .open_file(&format!("/{created:0>200}"), OpenFlags::create())
+                {
                     Ok(_) => created += 1,
                     Err(error) => break error,
                 }
@@ -116,7 +120,10 @@ fn creating_is_refused() {
             eprintln!("{created} files, then: {error}");
             let again = world.fs.open_file("/again", OpenFlags::create());
             assert!(full || again.is_err());
-            let error = world.fs.mkdir("/directory", 0o755).expect_err("it needs a block or an inode");
+            let error = world
+                .fs
+                .mkdir("/directory", 0o755)
+                .expect_err("it needs a block or an inode");
             assert!(matches!(error, Error::NoSpace { .. }), "{error}");
             let world = world.cut();
             world.must_be_sound();

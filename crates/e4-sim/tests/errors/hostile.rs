@@ -81,7 +81,10 @@ fn corrupt_group_descriptor() {
 fn journal_at(image: &[u8]) -> usize {
     let magic = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4];
     let blocks = (0..image.len()).step_by(BLOCK as usize);
-    blocks.into_iter().find(|&at| image[at..].starts_with(&magic)).unwrap()
+    blocks
+        .into_iter()
+        .find(|&at| image[at..].starts_with(&magic))
+        .unwrap()
 }
 
 #[test]
@@ -160,7 +163,9 @@ fn corrupt_extent_block() {
         // Not its copies in the journal.
         let journal = journal_at(&image);
         let log = journal..journal + 1024 * BLOCK as usize;
-        let blocks = (0..image.len()).step_by(1024).filter(|at| !log.contains(at));
+        let blocks = (0..image.len())
+            .step_by(1024)
+            .filter(|at| !log.contains(at));
         let node = blocks.into_iter().find(|&at| header(at)).unwrap();
         for at in [0, 2, 12 + 8, 1020] {
             image[node + at] ^= 0x20;
@@ -191,7 +196,11 @@ fn random_damage() {
             let mut bad = image.clone();
             for _ in 0..1 + rng.below(8) {
                 // Most of the metadata lies in the first blocks and around the journal.
-                let span = if rng.chance(1, 2) { 128 * BLOCK } else { bad.len() as u64 };
+                let span = if rng.chance(1, 2) {
+                    128 * BLOCK
+                } else {
+                    bad.len() as u64
+                };
                 bad[rng.below(span) as usize] ^= 1 << rng.below(8);
             }
             let disk = disk_with(&bad);

@@ -11,7 +11,12 @@ use e4_sim::{Atomicity, Bound, Effect, Fault, History, OpKind, Tag, Times, When}
 use std::sync::Arc;
 
 fn forever(op: OpKind) -> Fault {
-    Fault { op, when: When::Always, effect: Effect::Fail { errno: 5 }, times: Times::Forever }
+    Fault {
+        op,
+        when: When::Always,
+        effect: Effect::Fail { errno: 5 },
+        times: Times::Forever,
+    }
 }
 
 #[test]
@@ -34,10 +39,20 @@ fn a_failed_flush_is_never_repeated() {
             assert_eq!(world.disk.stats().flushes, flushes, "a flush was retried");
             // Reads go on, of what was acknowledged, durable or not.
             assert_eq!([generation(&file, 0), generation(&file, 1)], [1, 1]);
-            world.fs.clone().unmount().expect_err("nothing can be made durable any more");
+            world
+                .fs
+                .clone()
+                .unmount()
+                .expect_err("nothing can be made durable any more");
             let log = world.disk.log();
             let point = log.crash_points().last().unwrap();
-            for image in log.states_at(point, Bound { torn: 0, ..Bound::default() }) {
+            for image in log.states_at(
+                point,
+                Bound {
+                    torn: 0,
+                    ..Bound::default()
+                },
+            ) {
                 let name = image.describe();
                 let fs = e4::Filesystem::open(Arc::new(image), &mount_options()).expect(&name);
                 let file = fs.open_file("/f", OpenFlags::read()).unwrap();
@@ -64,7 +79,10 @@ fn refuses_everything(world: &World, file: &File, other: &File) {
     ];
     for (n, refusal) in refusals.into_iter().enumerate() {
         let error = refusal.expect_err(&format!("operation {n} was not refused"));
-        assert!(error.to_string().contains("the journal was aborted"), "operation {n}: {error}");
+        assert!(
+            error.to_string().contains("the journal was aborted"),
+            "operation {n}: {error}"
+        );
     }
 }
 
@@ -101,11 +119,18 @@ impl Promises {
         let generation = self.history.write(1, block..block + count);
         let mut buf = tagged(block, count, generation.0);
         for (n, bytes) in buf.chunks_exact_mut(BLOCK as usize).enumerate() {
-            Tag { file: 1, block: block + n as u64, generation: generation.0 }.stamp(bytes);
+            Tag {
+                file: 1,
+                block: block + n as u64,
+                generation: generation.0,
+            }
+            .stamp(bytes);
         }
         match file.write(block * BLOCK, buf).wait().0 {
             Ok(_) if durable => self.history.durable(1, block..block + count, generation),
-            Ok(_) => self.history.acknowledged(1, block..block + count, generation),
+            Ok(_) => self
+                .history
+                .acknowledged(1, block..block + count, generation),
             Err(_) => {
                 self.failed = true;
                 self.history.failed(1, block..block + count, generation);
@@ -153,7 +178,10 @@ fn scenario(world: &World, promises: &mut Promises) {
         promises.failed = true;
         return;
     };
-    let dsync = OpenFlags { dsync: true, ..OpenFlags::read_write() };
+    let dsync = OpenFlags {
+        dsync: true,
+        ..OpenFlags::read_write()
+    };
     let durable = world.fs.open_file("/f", dsync).unwrap();
     for round in 0..3 {
         promises.write(&file, round, 1, false);
@@ -161,9 +189,14 @@ fn scenario(world: &World, promises: &mut Promises) {
         promises.sync(&file);
         promises.write(&durable, 20 + round, 1, true);
         promises.write(&file, 1, 1, false);
-        promises.zero(11, 12, || file.fallocate(FallocateMode::PunchHole, 11 * BLOCK, BLOCK));
+        promises.zero(11, 12, || {
+            file.fallocate(FallocateMode::PunchHole, 11 * BLOCK, BLOCK)
+        });
         promises.write(&file, 30 + round * 4, 3, false);
-        promises.failed |= world.fs.open_file(&format!("/new{round}"), OpenFlags::create()).is_err();
+        promises.failed |= world
+            .fs
+            .open_file(&format!("/new{round}"), OpenFlags::create())
+            .is_err();
         let cut = 38 - round * 4;
         promises.zero(cut, u64::MAX, || file.truncate(cut * BLOCK));
         promises.sync(&file);
@@ -185,7 +218,10 @@ fn survives(fault: Fault, what: &str) -> (bool, u64) {
     let before = count();
     world.disk.inject(fault);
     let history = History::with_clock(Atomicity::Block, world.disk.clock());
-    let mut promises = Promises { history, failed: false };
+    let mut promises = Promises {
+        history,
+        failed: false,
+    };
     scenario(&world, &mut promises);
     let operations = count() - before;
     world.disk.clear_faults();
@@ -193,7 +229,12 @@ fn survives(fault: Fault, what: &str) -> (bool, u64) {
     drop(file);
     let log = world.disk.log();
     let point = log.crash_points().last().unwrap();
-    let bound = Bound { exhaustive: 2, reorderings: 4, torn: 0, seed: 3 };
+    let bound = Bound {
+        exhaustive: 2,
+        reorderings: 4,
+        torn: 0,
+        seed: 3,
+    };
     for image in log.states_at(point, bound) {
         let name = format!("{what}, {}", image.describe());
         remounted(Arc::new(image), &promises, &name);
@@ -207,7 +248,8 @@ fn remounted(device: Arc<dyn Device>, promises: &Promises, what: &str) {
     let fs = e4::Filesystem::open(Arc::clone(&device), &mount_options())
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     promises.judge(&fs.open_file("/f", OpenFlags::read()).unwrap(), true, what);
-    fs.unmount().unwrap_or_else(|error| panic!("{what}: {error}"));
+    fs.unmount()
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     let report = e4_check::check(&*device, &e4_check::Options::default(), &mut |_| {});
     assert!(report.is_clean(), "{what}: {:?}", report.problems);
 }
@@ -215,14 +257,20 @@ fn remounted(device: Arc<dyn Device>, promises: &Promises, what: &str) {
 /// The nth operation of a kind, for every n; once, and from then on.
 fn every_one(op: OpKind, least: u64) {
     watched(move || {
-        let never = Fault { when: When::Nth(u64::MAX), ..Fault::nth(op, 1) };
+        let never = Fault {
+            when: When::Nth(u64::MAX),
+            ..Fault::nth(op, 1)
+        };
         let (failed, operations) = survives(never, "no fault");
         assert!(!failed, "it fails by itself");
         assert!(operations >= least, "only {operations} operations");
         for times in [Times::Once, Times::Forever] {
             let mut noticed = 0;
             for nth in 1..=operations {
-                let fault = Fault { times, ..Fault::nth(op, nth) };
+                let fault = Fault {
+                    times,
+                    ..Fault::nth(op, nth)
+                };
                 let (failed, _) = survives(fault, &format!("{op:?} {nth} fails {times:?}"));
                 noticed += u64::from(failed);
                 if !failed {

@@ -29,7 +29,8 @@ fn fragmented() -> Arc<SimDisk> {
     }
     file.fsync().unwrap();
     assert!(file.extents().unwrap().len() > 4);
-    file.fallocate(FallocateMode::PunchHole, 8 * BLOCK, BLOCK).unwrap();
+    file.fallocate(FallocateMode::PunchHole, 8 * BLOCK, BLOCK)
+        .unwrap();
     drop(file);
     world.fs.unmount().unwrap();
     world.disk

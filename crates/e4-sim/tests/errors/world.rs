@@ -26,7 +26,8 @@ impl World {
     /// A file of preallocated blocks, durable.
     pub(crate) fn preallocated(&self, path: &str, blocks: u64) -> File {
         let file = self.fs.open_file(path, OpenFlags::create()).unwrap();
-        file.fallocate(FallocateMode::Allocate, 0, blocks * BLOCK).unwrap();
+        file.fallocate(FallocateMode::Allocate, 0, blocks * BLOCK)
+            .unwrap();
         self.fs.sync().unwrap();
         file
     }
@@ -36,7 +37,10 @@ impl World {
         drop(self.fs);
         self.disk.clear_faults();
         let fs = open(&self.disk).unwrap();
-        World { disk: self.disk, fs }
+        World {
+            disk: self.disk,
+            fs,
+        }
     }
 
     /// Unmounts and has the image checked.
@@ -60,13 +64,20 @@ pub(crate) fn check(disk: &SimDisk) {
 pub(crate) fn tagged(block: u64, count: u64, generation: u64) -> AlignedBuf {
     let mut buf = AlignedBuf::zeroed((count * BLOCK) as usize);
     for (n, bytes) in buf.chunks_exact_mut(BLOCK as usize).enumerate() {
-        Tag { file: 1, block: block + n as u64, generation }.stamp(bytes);
+        Tag {
+            file: 1,
+            block: block + n as u64,
+            generation,
+        }
+        .stamp(bytes);
     }
     buf
 }
 
 pub(crate) fn write(file: &File, block: u64, count: u64, generation: u64) -> e4::Result<usize> {
-    file.write(block * BLOCK, tagged(block, count, generation)).wait().0
+    file.write(block * BLOCK, tagged(block, count, generation))
+        .wait()
+        .0
 }
 
 /// The generation a block holds; 0 for zeros.
@@ -116,6 +127,8 @@ pub(crate) fn watched(test: impl FnOnce() + Send + 'static) {
     match finished.recv_timeout(Duration::from_secs(120)) {
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
         // Done, or the thread panicked: join tells.
-        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        _ => thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
