@@ -256,9 +256,11 @@ fn admission_without_waiting_says_why() {
     drop(guard);
     e.abort(-30);
     assert_eq!(
-        why(e.try_admit(&a, 0..BLOCK, Intent::Read)),
+        why(e.try_admit(&a, 0..BLOCK, Intent::Write)),
         Some(Refused::Aborted)
     );
+    // What is there can still be read.
+    assert_eq!(why(e.try_admit(&a, 0..BLOCK, Intent::Read)), None);
     assert_eq!(e.writes_in_flight(), 0);
 }
 

@@ -285,7 +285,7 @@ fn every_one(op: OpKind, least: u64) {
 
 #[test]
 fn every_write_fails_in_turn() {
-    every_one(OpKind::Write, 40);
+    every_one(OpKind::Write, 20);
 }
 
 #[test]
