@@ -137,7 +137,7 @@ fn killed_a_hundred_times() {
         x ^= x >> 7;
         x ^= x << 17;
         // The moment to kill, not a wait for something to happen.
-        std::thread::sleep(Duration::from_millis(10 + x % 300));
+        std::thread::sleep(Duration::from_millis(50 + x % 400));
         assert!(
             child.try_wait().unwrap().is_none(),
             "round {round}: stress ended by itself"
