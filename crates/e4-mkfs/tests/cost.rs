@@ -24,9 +24,10 @@ fn sparse_media_stay_sparse() {
         let device = MemoryDevice::new(size);
         let report = e4_mkfs::format(&device, &fixed(), &mut |_| {}).unwrap();
         assert!(report.written < most, "{size}: wrote {}", report.written);
+        // The device allocates in large pieces, most of which stay untouched.
         assert!(
-            device.allocated() < 2 * most,
-            "{size}: allocated {}",
+            device.allocated() < size / 100,
+            "{size}: {}",
             device.allocated()
         );
     }
