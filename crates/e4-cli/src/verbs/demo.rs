@@ -86,7 +86,7 @@ pub fn run(args: &DemoArgs, ui: &Ui) -> Outcome {
     ));
     let mut claims = heart::run(args, seed, ui)?;
     claims.extend(crash::run(ui));
-    claims.extend(controls::run(ui));
+    claims.extend(controls::run(seed, ui));
     ui.say("");
     let mut held = true;
     for claim in &claims {
