@@ -5,7 +5,7 @@ use e4_device::AlignedBuf;
 use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
 use e4_sync::Arc;
 
-use crate::data::context::{Ack, ContextInner, Io};
+use crate::data::context::{Ack, ContextInner, Io, ReplyTo, Then};
 use crate::data::converter::Conv;
 use crate::data::sync::What;
 use crate::data::write::Pocket;
@@ -157,12 +157,50 @@ impl File {
     /// Starts an asynchronous direct write of the whole buffer at byte `at`. Any offset and length; whole
     /// blocks are fastest. The result means "readable", not "durable" (unless opened with `dsync`).
     pub fn write(&self, at: u64, buf: AlignedBuf) -> Ack {
-        self.start(|file, pocket| file.begin_write(ByteOffset::new(at), buf, 0, None, pocket))
+        self.start(|file, pocket| {
+            file.begin_write(ByteOffset::new(at), buf, 0, ReplyTo::Ack, pocket)
+        })
     }
 
     /// Starts an asynchronous direct read that fills the buffer from byte `at`; short at end of file.
     pub fn read(&self, at: u64, buf: AlignedBuf) -> Ack {
-        self.start(|file, pocket| file.begin_read(ByteOffset::new(at), buf, 0, None, pocket))
+        self.start(|file, pocket| {
+            file.begin_read(ByteOffset::new(at), buf, 0, ReplyTo::Ack, pocket)
+        })
+    }
+
+    /// As [`File::write`], without anybody waiting: `then` runs in whoever completes the write, exactly once,
+    /// also if it could not begin. It may run before this returns, and must not block for long or take
+    /// locks that are held around this call. Never durable by itself, whatever the file was opened with.
+    pub fn write_then(&self, at: u64, buf: AlignedBuf, then: Then) {
+        let reply = ReplyTo::Then(then);
+        self.start_unattended(|file, pocket| {
+            file.begin_write(ByteOffset::new(at), buf, 0, reply, pocket)
+        });
+    }
+
+    /// As [`File::read`], with the rules of [`File::write_then`].
+    pub fn read_then(&self, at: u64, buf: AlignedBuf, then: Then) {
+        let reply = ReplyTo::Then(then);
+        self.start_unattended(|file, pocket| {
+            file.begin_read(ByteOffset::new(at), buf, 0, reply, pocket)
+        });
+    }
+
+    fn start_unattended(&self, begin: impl FnOnce(&Self, &mut Pocket<'_>) -> Result<Arc<Io>>) {
+        let shared = self.shared();
+        let queue = shared.pump.unattended_queue();
+        let mut requests = Vec::new();
+        let mut pocket = Pocket {
+            queue,
+            requests: &mut requests,
+        };
+        // An error went to the callback.
+        if let Ok(io) = begin(self, &mut pocket) {
+            shared
+                .pump
+                .submit_unattended(&**shared, queue, &mut requests, || io.is_done());
+        }
     }
 
     fn start(&self, begin: impl FnOnce(&Self, &mut Pocket<'_>) -> Result<Arc<Io>>) -> Ack {
@@ -335,7 +373,7 @@ impl File {
         pocket: &mut Pocket<'_>,
     ) -> Result<()> {
         let at = ByteOffset::new(at);
-        let context = Some(Arc::clone(context));
+        let context = ReplyTo::Context(Arc::clone(context));
         if write {
             self.begin_write(at, buf, user_data, context, pocket)
                 .map(drop)

@@ -21,7 +21,7 @@ mod inode;
 mod meta;
 mod mount;
 
-pub use data::context::{Ack, IoContext, IoEvent};
+pub use data::context::{Ack, IoContext, IoEvent, Then};
 pub use dir::DirEntryInfo;
 pub use e4_completion::{Dump, PendingIoEnd, Stage};
 pub use e4_device as device;

@@ -4,7 +4,8 @@
 //! Decisions: an [`Io`] is the only allocation of an asynchronous operation; it carries the reply
 //! address and takes the buffer back. A buffer belongs to the operation until it is handed back
 //! with the result, so a caller that goes away cannot leave the device writing into freed memory.
-//! Blocking and `Future` are two ways of waiting for the same value.
+//! Blocking and `Future` are two ways of waiting for the same value; a [`Then`] is the third way to hear
+//! of it, for servers: it runs in whoever completes the I/O, so nobody waits at all.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -32,10 +33,24 @@ pub struct IoEvent {
     pub buf: Option<AlignedBuf>,
 }
 
+/// What runs when an operation is over: its result, and its buffer where that still exists.
+pub type Then = Box<dyn FnOnce(Result<usize>, Option<AlignedBuf>) + Send>;
+
+/// Who hears of the end of an operation.
+pub(crate) enum ReplyTo {
+    /// Whoever holds its [`Ack`].
+    Ack,
+    /// An [`IoContext`].
+    Context(Arc<ContextInner>),
+    /// Nobody waits; this runs. It hears of every error, also of those before the first request.
+    Then(Then),
+}
+
 pub(crate) struct Outcome {
     pub(crate) result: Option<Result<usize>>,
     pub(crate) buf: Option<AlignedBuf>,
     waker: Option<Waker>,
+    then: Option<Then>,
 }
 
 /// One asynchronous operation. See the module documentation.
@@ -66,8 +81,13 @@ impl Io {
         user_data: u64,
         len: usize,
         durable: bool,
-        context: Option<Arc<ContextInner>>,
+        reply: ReplyTo,
     ) -> Arc<Self> {
+        let (context, then) = match reply {
+            ReplyTo::Ack => (None, None),
+            ReplyTo::Context(context) => (Some(context), None),
+            ReplyTo::Then(then) => (None, Some(then)),
+        };
         Arc::new(Self {
             shared,
             inode,
@@ -83,6 +103,7 @@ impl Io {
                     result: None,
                     buf: None,
                     waker: None,
+                    then,
                 },
             ),
         })
@@ -97,14 +118,36 @@ impl Io {
         self.cell.lock().result.is_some()
     }
 
-    /// Acknowledges, exactly once. A waker runs after every lock is released.
+    /// An operation that could not begin: to its [`Then`], if it has one, else to the caller.
+    pub(crate) fn refuse(self: Arc<Self>, error: Error) -> Result<Arc<Self>> {
+        let has_then = self.cell.lock().then.is_some();
+        if !has_then {
+            return Err(error);
+        }
+        self.finish(Err(error));
+        Ok(self)
+    }
+
+    /// Acknowledges, exactly once. A waker and a [`Then`] run after the operation's lock is released.
     pub(crate) fn finish(self: &Arc<Self>, result: Result<usize>) {
-        let waker = {
+        let (waker, then) = {
             let mut cell = self.cell.lock();
             debug_assert!(cell.result.is_none(), "acknowledged twice");
-            cell.result = Some(result);
-            cell.waker.take()
+            match cell.then.take() {
+                None => {
+                    cell.result = Some(result);
+                    (cell.waker.take(), None)
+                }
+                Some(then) => {
+                    // Only the mark that it is over stays; the value goes to the callback.
+                    cell.result = Some(Ok(0));
+                    (None, Some((then, result, cell.buf.take())))
+                }
+            }
         };
+        if let Some((then, result, buf)) = then {
+            then(result, buf);
+        }
         if let Some(context) = &self.context {
             context.done.lock().push_back(Arc::clone(self));
             context.ready.fetch_add(1, Ordering::Release);

@@ -5,7 +5,8 @@
 //! whoever finds it free polls; everyone else sleeps until a round of completions has been handled.
 //! A fallback thread per filesystem takes the role when I/O is in flight and nobody waits, so an
 //! I/O that nobody waits for still completes (a queue owned by one sleeping thread would hang
-//! truncate, S09's cousin).
+//! truncate, S09's cousin). A server, where nobody waits for any I/O, asks for an *attendant* instead: a
+//! thread that sleeps in the device's queue as long as something is in flight there.
 //!
 //! Invariants:
 //! - Every poll happens in the role: a completion is never in a thread's private hands while another
@@ -14,7 +15,7 @@
 
 use std::time::Duration;
 
-use e4_device::{Completion, Device, QueueId, Request, Token, Wait};
+use e4_device::{Backend, Completion, Device, QueueId, Request, Token, Wait};
 use e4_sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use e4_sync::{Arc, Condvar, Mutex, Rank, Weak, may_wait_for_completion};
 
@@ -46,6 +47,9 @@ pub(crate) struct Pump<T> {
     queues: Vec<Queue<T>>,
     next: AtomicUsize,
     idle: Arc<Idle>,
+    /// For the attendant of queue 0, if there is one.
+    attendant: Arc<Idle>,
+    attended: AtomicBool,
 }
 
 /// How the fallback reaper sleeps.
@@ -82,11 +86,35 @@ impl<T: Send + 'static> Pump<T> {
             device,
             queues,
             next: AtomicUsize::new(0),
-            idle: Arc::new(Idle {
-                stop: AtomicBool::new(false),
-                state: Mutex::new(Rank::LEAF, false),
-                wake: Condvar::new(),
-            }),
+            idle: Idle::new(),
+            attendant: Idle::new(),
+            attended: AtomicBool::new(false),
+        }
+    }
+
+    /// The queue of operations that nobody waits for: one, so that one attendant is enough and finds
+    /// several completions at a time.
+    pub(crate) fn unattended_queue(&self) -> QueueId {
+        QueueId(0)
+    }
+
+    /// Starts the requests of an operation that nobody waits for, and sees to it that somebody reaps them.
+    pub(crate) fn submit_unattended(
+        &self,
+        sink: &impl Sink<T>,
+        queue: QueueId,
+        requests: &mut Vec<Request>,
+        done: impl Fn() -> bool,
+    ) {
+        if requests.is_empty() {
+            return;
+        }
+        self.device.submit(queue, requests);
+        match self.device.info().backend {
+            // Over already, or in the hands of another submitter: nothing to sleep for.
+            Backend::Inline | Backend::Memory => self.wait_until(queue, sink, done),
+            _ if self.attended.load(Ordering::Acquire) => self.attendant.rouse(),
+            _ => self.idle.rouse(),
         }
     }
 
@@ -118,11 +146,7 @@ impl<T: Send + 'static> Pump<T> {
         self.device.submit(queue, requests);
         // Relaxed is enough: a missed wake-up costs at most one fallback tick, and only I/O that
         // nobody waits for depends on the fallback at all.
-        let mut asleep = self.idle.state.lock();
-        if *asleep {
-            *asleep = false;
-            self.idle.wake.notify_one();
-        }
+        self.idle.rouse();
     }
 
     /// Polls `queue` once if the role is free. Returns whether it was.
@@ -246,11 +270,74 @@ impl<T: Send + 'static> Pump<T> {
         Arc::clone(&self.idle)
     }
 
-    /// Ends the fallback reaper.
+    /// What ends and wakes the attendant; from here on it is relied upon.
+    pub(crate) fn attend(&self) -> Arc<Idle> {
+        self.attended.store(true, Ordering::Release);
+        Arc::clone(&self.attendant)
+    }
+
+    /// Ends the fallback reaper and the attendant.
     pub(crate) fn shutdown(&self) {
-        let _state = self.idle.state.lock();
-        self.idle.stop.store(true, Ordering::Release);
-        self.idle.wake.notify_all();
+        self.attended.store(false, Ordering::Release);
+        for idle in [&self.idle, &self.attendant] {
+            let _state = idle.state.lock();
+            idle.stop.store(true, Ordering::Release);
+            idle.wake.notify_all();
+        }
+    }
+}
+
+impl Idle {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            stop: AtomicBool::new(false),
+            state: Mutex::new(Rank::LEAF, false),
+            wake: Condvar::new(),
+        })
+    }
+
+    /// Wakes whoever sleeps here for want of I/O.
+    fn rouse(&self) {
+        let mut asleep = self.state.lock();
+        if *asleep {
+            *asleep = false;
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The attendant's life: sleeps in the device's queue while something is in flight there, else until it is
+/// roused; until [`Pump::shutdown`].
+pub(crate) fn run_attendant<S: Sink<T>, T: Send + 'static>(
+    idle: &Idle,
+    owner: &Weak<S>,
+    pump: impl Fn(&S) -> &Pump<T>,
+) {
+    loop {
+        {
+            let Some(sink) = owner.upgrade() else { return };
+            let pump = pump(&sink);
+            let queue = pump.unattended_queue();
+            let count = &pump.queues[queue.0].count;
+            pump.wait_until(queue, &*sink, || count.load(Ordering::Acquire) == 0);
+        }
+        let mut asleep = idle.state.lock();
+        if idle.stop.load(Ordering::Acquire) {
+            return;
+        }
+        // Looked at under the lock: whoever registers later finds us asleep and rouses us.
+        let Some(sink) = owner.upgrade() else { return };
+        let pump = pump(&sink);
+        let quiet = pump.queues[pump.unattended_queue().0]
+            .count
+            .load(Ordering::Acquire)
+            == 0;
+        drop(sink);
+        if quiet {
+            *asleep = true;
+            idle.wake.wait_for(&mut asleep, IDLE_TICK);
+            *asleep = false;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use e4_device::{AlignedBuf, Op, Request};
 use e4_format::{ByteOffset, FileBlock};
 use e4_sync::Arc;
 
-use super::context::{ContextInner, Io};
+use super::context::{Io, ReplyTo};
 use super::converter::Conv;
 use super::inflight::{InFlight, Pieces};
 use super::write::{Pocket, Target};
@@ -22,28 +22,41 @@ impl File {
         at: ByteOffset,
         buf: AlignedBuf,
         user_data: u64,
-        context: Option<Arc<ContextInner>>,
+        reply: ReplyTo,
         pocket: &mut Pocket<'_>,
     ) -> Result<Arc<Io>> {
+        let io = Io::new(
+            Arc::clone(self.shared()),
+            Arc::clone(self.inode()),
+            pocket.queue,
+            user_data,
+            buf.len(),
+            false,
+            reply,
+        );
+        match self.begin_read_io(&io, at, buf, pocket) {
+            Ok(()) => Ok(io),
+            Err(error) => io.refuse(error),
+        }
+    }
+
+    fn begin_read_io(
+        &self,
+        io: &Arc<Io>,
+        at: ByteOffset,
+        buf: AlignedBuf,
+        pocket: &mut Pocket<'_>,
+    ) -> Result<()> {
         self.check_regular()?;
         let shared = self.shared();
         let inode = self.inode();
         let len = buf.len();
-        let io = Io::new(
-            Arc::clone(shared),
-            Arc::clone(inode),
-            pocket.queue,
-            user_data,
-            len,
-            false,
-            context,
-        );
         // Past the largest file there is nothing, which is end of file and no error.
         let wanted = shared.target(at, len as u64);
         let Ok(wanted) = wanted else {
             io.return_buf(buf);
             io.finish(Ok(0));
-            return Ok(io);
+            return Ok(());
         };
         let admission = shared.admit(
             inode,
@@ -56,12 +69,11 @@ impl File {
         if end <= wanted.at {
             io.return_buf(buf);
             io.finish(Ok(0));
-            return Ok(io);
+            return Ok(());
         }
         let valid = usize::try_from(end - wanted.at).unwrap_or(len);
         let target = shared.target(at, end - wanted.at)?;
-        shared.start_read(admission, &target, buf, valid, &io, pocket)?;
-        Ok(io)
+        shared.start_read(admission, &target, buf, valid, io, pocket)
     }
 }
 

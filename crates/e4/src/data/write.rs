@@ -21,7 +21,7 @@ use e4_sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::charge;
-use super::context::{ContextInner, Io};
+use super::context::{Io, ReplyTo};
 use super::converter::Conv;
 use super::inflight::{InFlight, Pieces};
 use crate::error::{Error, Result};
@@ -118,27 +118,40 @@ impl File {
         at: ByteOffset,
         buf: AlignedBuf,
         user_data: u64,
-        context: Option<Arc<ContextInner>>,
+        reply: ReplyTo,
         pocket: &mut Pocket<'_>,
     ) -> Result<Arc<Io>> {
+        let io = Io::new(
+            Arc::clone(self.shared()),
+            Arc::clone(self.inode()),
+            pocket.queue,
+            user_data,
+            buf.len(),
+            self.is_dsync(),
+            reply,
+        );
+        match self.begin_write_io(&io, at, buf, pocket) {
+            Ok(()) => Ok(io),
+            Err(error) => io.refuse(error),
+        }
+    }
+
+    fn begin_write_io(
+        &self,
+        io: &Arc<Io>,
+        at: ByteOffset,
+        buf: AlignedBuf,
+        pocket: &mut Pocket<'_>,
+    ) -> Result<()> {
         self.check_writable()?;
         let shared = self.shared();
         let inode = self.inode();
         let len = buf.len();
         let target = shared.target(at, len as u64)?;
-        let io = Io::new(
-            Arc::clone(shared),
-            Arc::clone(inode),
-            pocket.queue,
-            user_data,
-            len,
-            self.is_dsync(),
-            context,
-        );
         if len == 0 {
             io.return_buf(buf);
             io.finish(Ok(0));
-            return Ok(io);
+            return Ok(());
         }
         let bs = shared.sb.block_size();
         let aligned = bs.within(at) == 0 && bs.within(ByteOffset::new(target.end)) == 0;
@@ -147,7 +160,7 @@ impl File {
             loop {
                 let admission =
                     shared.admit(inode, target.at..target.end, Intent::Write, pocket)?;
-                match shared.start_write(inode, admission, &target, buf, &io, pocket)? {
+                match shared.start_write(inode, admission, &target, buf, io, pocket)? {
                     Started::Submitted => break,
                     Started::NeedsZeroOut(back) => buf = back,
                 }
@@ -169,7 +182,7 @@ impl File {
             io.return_buf(buf);
             io.finish(result.map(|()| len));
         }
-        Ok(io)
+        Ok(())
     }
 
     /// Writes part of a block: alone on its blocks, and done when it returns. False: zeros must take the
@@ -218,7 +231,7 @@ impl File {
             0,
             data.len(),
             false,
-            None,
+            ReplyTo::Ack,
         );
         let blocks = target.blocks.clone();
         let exact = Target {

@@ -27,7 +27,7 @@ impl Mounted {
         for inode in shared.loaded_inodes() {
             drop(shared.engine.quiesce(&inode, &|| shared.drive()));
         }
-        self.stop_fallback();
+        self.stop_reapers();
         if shared.read_only.is_some() {
             return Ok(());
         }

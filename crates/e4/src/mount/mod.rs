@@ -48,6 +48,9 @@ pub struct MountOptions {
     /// Run background threads (commit timer, fallback reaper). Without them everything happens in the
     /// callers' threads, deterministically.
     pub background: bool,
+    /// Run a thread that completes operations nobody waits for ([`crate::File::write_then`]) as soon as their
+    /// I/O is over; for servers. Without it, the fallback reaper gets to them within milliseconds.
+    pub attendant: bool,
     /// Memory for clean metadata blocks, bytes.
     pub metadata_cache: usize,
     /// Wall-clock time since the epoch, for time stamps.
@@ -60,6 +63,7 @@ impl Default for MountOptions {
             read_only: false,
             commit_interval: Some(Duration::from_secs(5)),
             background: true,
+            attendant: false,
             metadata_cache: 64 << 20,
             clock: wall_clock,
         }
@@ -181,23 +185,23 @@ pub(crate) struct Mounted {
     pub(crate) shared: Arc<Shared>,
     pub(crate) recovery: Option<RecoveryReport>,
     pub(crate) orphans_finished: AtomicUsize,
-    fallback: Mutex<Option<thread::JoinHandle<()>>>,
+    reapers: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        self.stop_fallback();
+        self.stop_reapers();
         // They hold the filesystem that holds them.
         self.shared.unrecorded.lock().clear();
     }
 }
 
 impl Mounted {
-    pub(crate) fn stop_fallback(&self) {
+    pub(crate) fn stop_reapers(&self) {
         self.shared.pump.shutdown();
-        let thread = self.fallback.lock().take();
-        if let Some(thread) = thread {
+        let threads = std::mem::take(&mut *self.reapers.lock());
+        for thread in threads {
             // A panic there was reported by the panic hook; there is nothing to add.
             let _ = thread.join();
         }

@@ -18,7 +18,7 @@ use super::{Counters, MountOptions, Mounted, Shared};
 use crate::alloc::Allocator;
 use crate::data::charge::ChargePool;
 use crate::data::converter::Conv;
-use crate::data::pump::{Pump, run_fallback};
+use crate::data::pump::{Pump, run_attendant, run_fallback};
 use crate::data::record::Hooks;
 use crate::error::{Error, Result};
 use crate::extent::{NodeBytes, read_node};
@@ -280,20 +280,26 @@ fn build(
     });
     // Nobody else has set it: the cell was made above.
     let _ = hooks.shared.set(Arc::downgrade(&shared));
-    let fallback = if options.background {
+    let mut reapers = Vec::new();
+    if options.background {
         let weak = Arc::downgrade(&shared);
         let stop = shared.pump.stopper();
-        Some(thread::spawn(move || {
+        reapers.push(thread::spawn(move || {
             run_fallback(&stop, &weak, |s: &Shared| &s.pump)
-        }))
-    } else {
-        None
-    };
+        }));
+    }
+    if options.attendant {
+        let weak = Arc::downgrade(&shared);
+        let stop = shared.pump.attend();
+        reapers.push(thread::spawn(move || {
+            run_attendant(&stop, &weak, |s: &Shared| &s.pump)
+        }));
+    }
     Ok(Mounted {
         shared,
         recovery,
         orphans_finished: AtomicUsize::new(0),
-        fallback: Mutex::new(Rank::LEAF, fallback),
+        reapers: Mutex::new(Rank::LEAF, reapers),
     })
 }
 
