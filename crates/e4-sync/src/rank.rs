@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!  filesystem gate 10 . rename 20 . inode namespace 30 . inode table 35 . inode I/O 40 .
-//!  orphan turn 45 . byte range 50 . dirty data 60 . TRANSACTION HANDLE 70 . extent tree and on-disk size 80 . extent status 85 .
-//!  block group 90 . orphan list 95 . journal state/lists 100/105 . metadata shard/buffer 110/115 .
+//!  byte range 50 . dirty data 60 . TRANSACTION HANDLE 70 . extent tree and on-disk size 80 . extent status 85 .
+//!  attribute blocks 88 . block group 90 . orphan list 95 . journal state/lists 100/105 . metadata shard/buffer 110/115 .
 //!  engine inode/ready list 120/125 . device ring 130 . leaf 200
 //! ```
 //!
@@ -54,8 +54,6 @@ ranks! {
     INODE_TABLE = 35, "inode table";
     /// The inode I/O lock (size, truncate).
     INODE_IO = 40, "inode I/O";
-    /// The turn to put an inode on the orphan list (images without an orphan file).
-    ORPHAN_TURN = 45, "orphan turn";
     /// Byte-range locks of one inode.
     BYTE_RANGE = 50, "byte range";
     /// Dirty data of one inode.
@@ -66,6 +64,8 @@ ranks! {
     EXTENT_TREE = 80, "extent tree";
     /// Extent status cache of one inode.
     EXTENT_STATUS = 85, "extent status";
+    /// Reference counts of shared blocks of extended attributes.
+    XATTR_BLOCKS = 88, "attribute blocks";
     /// Allocation state of one block group.
     BLOCK_GROUP = 90, "block group";
     /// The orphan list.

@@ -148,6 +148,70 @@ pub enum Error {
         /// The path as given.
         path: String,
     },
+    /// The directory still has names.
+    #[error("{path}: directory not empty")]
+    NotEmpty {
+        /// The path or name as given.
+        path: String,
+    },
+    /// The inode has as many links as the format can count.
+    #[error("{image}: inode {ino} has {links} links, no more can be counted")]
+    TooManyLinks {
+        /// The image.
+        image: Arc<str>,
+        /// The inode.
+        ino: InodeNo,
+        /// How many it has.
+        links: u16,
+    },
+    /// The inode is immutable or append-only (`chattr +i`, `+a`).
+    #[error("{image}: inode {ino} is {flag}: operation not permitted")]
+    NotPermitted {
+        /// The image.
+        image: Arc<str>,
+        /// The inode.
+        ino: InodeNo,
+        /// Which flag forbids it.
+        flag: &'static str,
+    },
+    /// There is no inode of this number (any more).
+    #[error("{image}: there is no inode {ino}")]
+    Stale {
+        /// The image.
+        image: Arc<str>,
+        /// The number.
+        ino: u32,
+    },
+    /// No extended attribute of this name.
+    #[error("no extended attribute {name}")]
+    NoAttribute {
+        /// The full name.
+        name: String,
+    },
+    /// The extended attribute exists already.
+    #[error("the extended attribute {name} exists already")]
+    AttributeExists {
+        /// The full name.
+        name: String,
+    },
+    /// A name of an extended attribute with an unknown prefix, or none.
+    #[error("extended attribute {name}: no such namespace")]
+    AttributeNamespace {
+        /// The full name.
+        name: String,
+    },
+    /// A name of an extended attribute over 255 bytes.
+    #[error("the name of an extended attribute has {len} bytes, more than 255")]
+    AttributeName {
+        /// Bytes.
+        len: usize,
+    },
+    /// A value of an extended attribute that is larger than any filesystem takes.
+    #[error("the value of an extended attribute has {len} bytes, more than 65536")]
+    AttributeTooBig {
+        /// Bytes.
+        len: usize,
+    },
     /// A name over 255 bytes.
     #[error("name of {len} bytes is longer than 255")]
     NameTooLong {
@@ -211,8 +275,10 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> i32 {
         // The values of Linux on every architecture it shares them on.
+        const EPERM: i32 = 1;
         const ENOENT: i32 = 2;
         const EIO: i32 = 5;
+        const E2BIG: i32 = 7;
         const EAGAIN: i32 = 11;
         const EBUSY: i32 = 16;
         const EEXIST: i32 = 17;
@@ -222,9 +288,14 @@ impl Error {
         const EFBIG: i32 = 27;
         const ENOSPC: i32 = 28;
         const EROFS: i32 = 30;
+        const EMLINK: i32 = 31;
+        const ERANGE: i32 = 34;
         const ENAMETOOLONG: i32 = 36;
+        const ENOTEMPTY: i32 = 39;
         const ELOOP: i32 = 40;
+        const ENODATA: i32 = 61;
         const EOPNOTSUPP: i32 = 95;
+        const ESTALE: i32 = 116;
         const EUCLEAN: i32 = 117;
         match self {
             Self::Format { .. }
@@ -243,7 +314,15 @@ impl Error {
             Self::NotFound { .. } => ENOENT,
             Self::NotADirectory { .. } => ENOTDIR,
             Self::IsADirectory { .. } => EISDIR,
-            Self::Exists { .. } => EEXIST,
+            Self::Exists { .. } | Self::AttributeExists { .. } => EEXIST,
+            Self::NotEmpty { .. } => ENOTEMPTY,
+            Self::TooManyLinks { .. } => EMLINK,
+            Self::NotPermitted { .. } => EPERM,
+            Self::Stale { .. } => ESTALE,
+            Self::NoAttribute { .. } => ENODATA,
+            Self::AttributeNamespace { .. } => EOPNOTSUPP,
+            Self::AttributeName { .. } => ERANGE,
+            Self::AttributeTooBig { .. } => E2BIG,
             Self::NameTooLong { .. } => ENAMETOOLONG,
             Self::SymlinkLoop { .. } => ELOOP,
             Self::NoSpace { .. } => ENOSPC,

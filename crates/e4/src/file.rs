@@ -10,7 +10,7 @@ use crate::data::converter::Conv;
 use crate::data::sync::What;
 use crate::data::write::Pocket;
 use crate::error::{Error, Result};
-use crate::inode::Inode;
+use crate::inode::{Hold, Inode};
 use crate::mount::{Mounted, Shared};
 
 /// What [`File::fallocate`] does.
@@ -47,12 +47,14 @@ pub struct Stat {
     pub crtime: Timestamp,
     pub flags: u32,
     pub generation: u32,
+    /// Device of a device file, as Linux numbers devices (minor in bits 0-7 and 20-31, major in bits 8-19).
+    pub rdev: u32,
 }
 
 struct FileInner {
     // Dropped before `mounted`.
     observer: Observer<Conv>,
-    inode: Inode,
+    inode: Hold,
     mounted: Arc<Mounted>,
     path: String,
     write: bool,
@@ -71,7 +73,7 @@ pub struct File {
 impl File {
     pub(crate) fn new(
         mounted: Arc<Mounted>,
-        inode: Inode,
+        inode: Hold,
         path: String,
         write: bool,
         dsync: bool,
@@ -286,22 +288,7 @@ impl File {
     /// An earlier failed write that this file has not heard of, damage, a size no file can have.
     pub fn truncate(&self, bytes: u64) -> Result<()> {
         self.check_writable()?;
-        let shared = self.shared();
-        let inode = self.inode();
-        let target = shared.target(ByteOffset::new(0), bytes)?;
-        let _turn = inode.data().io.lock();
-        let bs = u64::from(shared.sb.block_size().bytes());
-        let from = target.end.min(inode.data().size()) / bs * bs;
-        let guard = shared.engine.drain(
-            inode,
-            from..u64::MAX,
-            Drain::Exclusive,
-            self.observer(),
-            &|| shared.drive(),
-        )?;
-        let done = shared.set_length(inode, bytes);
-        drop(guard);
-        done
+        self.shared().set_size(self.inode(), self.observer(), bytes)
     }
 
     /// Makes everything acknowledged so far, data and metadata, durable.

@@ -8,11 +8,12 @@ use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
 use crate::data::context::IoContext;
-use crate::dir::DirEntryInfo;
 use crate::dir::path::Last;
+use crate::dir::{Birth, DirEntryInfo};
 use crate::error::{Error, Result};
 use crate::file::{File, Stat};
 use crate::mount::{MountOptions, Mounted, StatFs, Stats, mount};
+use crate::node::NewInode;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,10 @@ impl Filesystem {
         })
     }
 
+    pub(crate) fn mounted(&self) -> &Arc<Mounted> {
+        &self.mounted
+    }
+
     /// What recovery found, if it was needed.
     #[must_use]
     pub fn recovery(&self) -> Option<&RecoveryReport> {
@@ -153,7 +158,12 @@ impl Filesystem {
             }
             Some(inode) => inode,
             None if flags.create => {
-                match shared.create_in(&dir, &name, FileType::Regular, flags.mode) {
+                let new = NewInode::new(FileType::Regular, flags.mode);
+                let birth = Birth {
+                    new: &new,
+                    target: b"",
+                };
+                match shared.create_in(&dir, &name, birth) {
                     // Somebody else was faster; without `exclusive` that is as good.
                     Err(Error::Exists { .. }) if !flags.exclusive => {
                         shared.resolve(path, Last::Follow)?
@@ -191,9 +201,14 @@ impl Filesystem {
             (_, _, Some(_)) => Err(Error::Exists {
                 path: path.to_owned(),
             }),
-            (dir, name, None) => shared
-                .create_in(&dir, &name, FileType::Directory, mode)
-                .map(drop),
+            (dir, name, None) => {
+                let new = NewInode::new(FileType::Directory, mode);
+                let birth = Birth {
+                    new: &new,
+                    target: b"",
+                };
+                shared.create_in(&dir, &name, birth).map(drop)
+            }
         }
     }
 

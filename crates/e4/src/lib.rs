@@ -1,7 +1,7 @@
 //! e4: ext4 in userspace. The filesystem and its public API.
 //!
 //! ```text
-//!   fs.rs, file.rs    what users hold         mount/   open, recover, unmount, what inodes share
+//!   fs.rs, node.rs, file.rs  what users hold  mount/   open, recover, unmount, what inodes share
 //!   dir/              names                   inode/   inodes in memory and on disk, orphans
 //!   data/             reads and writes        extent/  the one lookup, trees inside handles
 //!   alloc/            blocks and inodes       meta.rs  verified metadata blocks
@@ -20,6 +20,7 @@ mod fs;
 mod inode;
 mod meta;
 mod mount;
+mod node;
 
 pub use data::context::{Ack, IoContext, IoEvent, Then};
 pub use dir::DirEntryInfo;
@@ -31,4 +32,6 @@ pub use e4_journal::recovery::{RecoveryEnd, RecoveryReport};
 pub use error::{Error, Result};
 pub use file::{FallocateMode, File, Stat};
 pub use fs::{Filesystem, OpenFlags};
+pub use inode::SetAttr;
 pub use mount::{MountOptions, StatFs, Stats};
+pub use node::{NewInode, Node, RenameFlags, XattrSet};

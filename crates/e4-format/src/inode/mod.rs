@@ -322,6 +322,36 @@ impl Inode {
         self.i_block.get(..len)
     }
 
+    /// The device of a device file, as Linux numbers devices: minor in bits 0-7 and 20-31, major in bits 8-19. `None`
+    /// for anything else.
+    #[must_use]
+    pub fn rdev(&self) -> Option<u32> {
+        match self.file_type() {
+            Some(FileType::CharDevice | FileType::BlockDevice) => {}
+            _ => return None,
+        }
+        let word = |at: usize| {
+            let b = self.i_block.get(at..).and_then(|b| b.first_chunk());
+            b.map_or(0, |b| u32::from_le_bytes(*b))
+        };
+        // The first word is the 16-bit form of old: major in the upper byte, minor in the lower.
+        Some(match word(0) {
+            0 => word(4),
+            old => old & 0xFFFF,
+        })
+    }
+
+    /// Makes `rdev` (see [`Inode::rdev`]) the device of a device file.
+    pub fn set_rdev(&mut self, rdev: u32) {
+        self.i_block = [0; 60];
+        let major = rdev >> 8 & 0xFFF;
+        let minor = rdev & 0xFF | rdev >> 12 & !0xFF;
+        let at = if major < 256 && minor < 256 { 0 } else { 4 };
+        if let Some(to) = self.i_block.get_mut(at..at + 4) {
+            to.copy_from_slice(&rdev.to_le_bytes());
+        }
+    }
+
     /// Seed of the checksums of everything below this inode.
     #[must_use]
     pub fn csum_seed(&self, sb: &Superblock, ino: InodeNo) -> u32 {

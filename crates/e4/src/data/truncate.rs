@@ -6,16 +6,17 @@
 //! finished at the next mount. Published ranges of blocks that go are dropped in the same section of the tree
 //! lock that unmaps them (rule 5).
 
+use e4_completion::{Drain, Observer};
 use e4_extent::{FileRange, RemoveLimits, credits_for_remove};
-use e4_format::{ByteOffset, FileBlock, InodeNo};
+use e4_format::{ByteOffset, FileBlock, FileType, FsBlock, InodeNo};
 use e4_journal::Handle;
-use e4_sync::MutexGuard;
 use e4_sync::atomic::Ordering;
 
+use super::converter::Conv;
 use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
 use crate::error::Result;
 use crate::extent::{TreeEdit, TreeView, shape, tree_error};
-use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState, Place};
+use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState};
 use crate::mount::Shared;
 
 /// What becomes of the inode when its blocks are gone.
@@ -31,8 +32,31 @@ pub(crate) enum End {
 const LEAVES: u32 = 4;
 const EXTENTS: u32 = 64;
 const EXTRAS: u32 = 4;
+/// Blocks of metadata removed per handle.
+const METADATA_BLOCKS: u32 = 256;
 
 impl Shared {
+    /// Sets the size of a regular file.
+    pub(crate) fn set_size(
+        &self,
+        inode: &Inode,
+        observer: &Observer<Conv>,
+        bytes: u64,
+    ) -> Result<()> {
+        let target = self.target(ByteOffset::new(0), bytes)?;
+        let _turn = inode.data().io.lock();
+        let bs = u64::from(self.sb.block_size().bytes());
+        let from = target.end.min(inode.data().size()) / bs * bs;
+        let guard =
+            self.engine
+                .drain(inode, from..u64::MAX, Drain::Exclusive, observer, &|| {
+                    self.drive()
+                })?;
+        let done = self.set_length(inode, bytes);
+        drop(guard);
+        done
+    }
+
     /// Sets the size of a file whose I/O from the smaller of the two sizes on has been drained and is held off.
     pub(crate) fn set_length(&self, inode: &Inode, bytes: u64) -> Result<()> {
         let state = inode.data();
@@ -48,7 +72,7 @@ impl Shared {
             state.set_size(bytes);
             return self.store_core(&mut handle, state, &core, true);
         }
-        self.shrink(inode, bytes, None, End::Keep)
+        self.shrink(inode, bytes, End::Keep)
     }
 
     /// Zeroes the part of the last block behind `bytes`, if that block is written: it must not come back when
@@ -90,22 +114,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Frees everything behind `bytes`. `place`: where the inode is noted as orphan already.
-    pub(crate) fn shrink(
-        &self,
-        inode: &Inode,
-        bytes: u64,
-        place: Option<Place>,
-        end: End,
-    ) -> Result<()> {
+    /// Frees everything behind `bytes`.
+    pub(crate) fn shrink(&self, inode: &Inode, bytes: u64, end: End) -> Result<()> {
         let state = inode.data();
         let first = u32::try_from(self.sb.block_size().blocks_for(bytes)).unwrap_or(u32::MAX - 1);
         let mut range = FileRange::new(FileBlock::new(first), FileRange::ALL.end);
-        let mut place = place;
-        let mut turn: Option<MutexGuard<'_, ()>> = None;
-        if place.is_none() && !self.has_orphan_file() {
-            turn = Some(self.orphan_turn.lock());
-        }
         let has_tree = { state.core.read().disk.has_extents() };
         let mut begun = false;
         loop {
@@ -124,47 +137,45 @@ impl Shared {
             match left {
                 Some(rest) => {
                     range = rest;
-                    if place.is_none() {
-                        place = Some(self.orphan_add(&mut handle, state.ino, &mut core.disk)?);
-                    }
+                    self.orphan_add(&mut handle, state.ino, &mut core)?;
                     self.store_core(&mut handle, state, &core, true)?;
                 }
                 None => {
-                    if let Some(place) = place {
-                        self.orphan_remove(&mut handle, state.ino, &mut core.disk, place)?;
+                    // A file without a name stays an orphan until its last user goes.
+                    if end == End::Delete || core.disk.links_count > 0 {
+                        self.orphan_remove(&mut handle, state.ino, &mut core)?;
                     }
-                    if end == End::Delete {
-                        self.delete_inode(&mut handle, state.ino, state, &mut core)?;
+                    match end {
+                        End::Delete => self.delete_inode(&mut handle, state, &mut core)?,
+                        End::Keep => self.store_core(&mut handle, state, &core, true)?,
                     }
-                    self.store_core(&mut handle, state, &core, true)?;
                     break;
                 }
             }
         }
-        drop(turn);
         let core = state.core.read();
         let tree = crate::extent::tree(state, &core)?;
         state.charge.recorded(self, tree, state.published_runs());
         Ok(())
     }
 
-    fn delete_inode(
-        &self,
-        handle: &mut Handle,
-        ino: InodeNo,
-        state: &InodeState,
-        core: &mut Core,
-    ) -> Result<()> {
-        self.alloc.free_inode(handle, ino, state.kind)?;
+    /// The number goes last: from then on the slot belongs to whoever is given it.
+    fn delete_inode(&self, handle: &mut Handle, state: &InodeState, core: &mut Core) -> Result<()> {
         core.disk.dtime = u32::try_from(self.now().sec.max(1)).unwrap_or(u32::MAX);
         core.disk.links_count = 0;
         core.disk.mode = 0;
-        Ok(())
+        self.store_core(handle, state, core, true)?;
+        self.alloc.free_inode(handle, state.ino, state.kind)
     }
 }
 
 fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
-    let fixed = CREDITS_PER_STORE + CREDITS_PER_ORPHAN + CREDITS_PER_INODE + 2;
+    let meta = &state.shared.meta;
+    let revokes = match state.has_metadata_blocks() {
+        true => METADATA_BLOCKS.div_ceil(meta.limits().revokes_per_credit.max(1)) + 1,
+        false => 0,
+    };
+    let fixed = CREDITS_PER_STORE + CREDITS_PER_ORPHAN + CREDITS_PER_INODE + 2 + revokes;
     if !core.disk.has_extents() {
         return Ok(fixed);
     }
@@ -175,11 +186,36 @@ fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
 }
 
 impl InodeState {
+    /// True if its blocks hold metadata: entries, or a link's target. Each is revoked when it goes.
+    fn has_metadata_blocks(&self) -> bool {
+        matches!(self.kind, Some(FileType::Directory | FileType::Symlink))
+    }
+
+    /// The part of `range` to remove in one handle, and whether its blocks are to be revoked: of metadata, no more
+    /// blocks than the credits allow. Behind its size no directory ever had one.
+    fn step_of(&self, core: &Core, range: FileRange) -> (FileRange, bool) {
+        if !self.has_metadata_blocks() {
+            return (range, false);
+        }
+        let blocks = self.shared.sb.block_size().blocks_for(core.disk.size);
+        let used = u32::try_from(blocks)
+            .unwrap_or(u32::MAX)
+            .max(range.start.get());
+        if range.end.get() > used {
+            return (FileRange::new(FileBlock::new(used), range.end), false);
+        }
+        let start = range.end.get().saturating_sub(METADATA_BLOCKS);
+        let start = FileBlock::new(start.max(range.start.get()));
+        (FileRange::new(start, range.end), true)
+    }
+
     fn begin_shrink(&self, core: &mut Core, bytes: u64, now: e4_format::Timestamp) {
-        core.disk.size = bytes;
         core.disk.mtime = now;
         core.disk.ctime = now;
-        self.set_size(bytes);
+        if !self.has_metadata_blocks() {
+            core.disk.size = bytes;
+            self.set_size(bytes);
+        }
         // What was published about the end of file belongs to the file as it was (rule 6).
         for end in &self.pending_end {
             end.store(0, Ordering::Release);
@@ -198,7 +234,8 @@ impl InodeState {
             extents: EXTENTS,
             extras: EXTRAS,
         };
-        let planned = e4_extent::plan_remove(&TreeView::new(self, core), range, limits)
+        let (step, revoke) = self.step_of(core, range);
+        let planned = e4_extent::plan_remove(&TreeView::new(self, core), step, limits)
             .map_err(|e| tree_error(self, e))?;
         let shared = &self.shared;
         let mut edit = TreeEdit::new(self, core, handle, crate::alloc::Account::Free);
@@ -206,10 +243,15 @@ impl InodeState {
         edit.finish()?;
         applied.map_err(|e| tree_error(self, e))?;
         self.leaves.store(0, Ordering::Relaxed);
-        let from = planned.remaining.map_or(range.start, |rest| rest.end);
+        let from = planned.remaining.map_or(step.start, |rest| rest.end);
         self.overlay.clear(from.get()..range.end.get());
         let per_block = u64::from(shared.sb.block_size().bytes() / 512);
         for extent in &planned.unmapped {
+            if revoke {
+                for n in 0..u64::from(extent.len) {
+                    handle.forget(FsBlock::new(extent.start.get() + n))?;
+                }
+            }
             shared
                 .alloc
                 .free(handle, extent.start, u64::from(extent.len))?;
@@ -218,7 +260,7 @@ impl InodeState {
                 .sectors
                 .saturating_sub(u64::from(extent.len) * per_block);
         }
-        Ok(planned.remaining)
+        Ok((from > range.start).then(|| FileRange::new(range.start, from)))
     }
 
     /// Credits of [`InodeState::remove`] and a store.

@@ -4,7 +4,7 @@ use e4_format::{FileType, InodeNo};
 use e4_sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::inode::Inode;
+use crate::inode::{Hold, Inode};
 use crate::mount::Shared;
 
 /// As many links as Linux follows.
@@ -23,7 +23,7 @@ pub(crate) enum Last {
 
 impl Shared {
     /// The inode a path stands for.
-    pub(crate) fn resolve(self: &Arc<Self>, path: &str, last: Last) -> Result<Inode> {
+    pub(crate) fn resolve(self: &Arc<Self>, path: &str, last: Last) -> Result<Hold> {
         match self.walk(path, last)? {
             (_, _, Some(inode)) => Ok(inode),
             _ => Err(Error::NotFound {
@@ -38,15 +38,15 @@ impl Shared {
         self: &Arc<Self>,
         path: &str,
         last: Last,
-    ) -> Result<(Inode, Vec<u8>, Option<Inode>)> {
-        let root = self.inode(InodeNo::ROOT)?;
-        let mut dir = Arc::clone(&root);
+    ) -> Result<(Hold, Vec<u8>, Option<Hold>)> {
+        let root = self.hold(InodeNo::ROOT)?;
+        let mut dir = root.clone();
         let mut links = 0;
         // Components still to be walked, in reverse.
         let mut todo: Vec<Vec<u8>> = components(path.as_bytes());
         loop {
             let Some(name) = todo.pop() else {
-                return Ok((Arc::clone(&dir), b".".to_vec(), Some(dir)));
+                return Ok((dir.clone(), b".".to_vec(), Some(dir)));
             };
             if name.len() > NAME_MAX {
                 return Err(Error::NameTooLong { len: name.len() });
@@ -58,9 +58,13 @@ impl Shared {
             }
             let found = {
                 let _names = dir.data().namespace.read();
-                self.dir_lookup(&dir, &name)?
+                match self.dir_lookup(&dir, &name)? {
+                    // Held before the name can go away.
+                    Some(ino) => Some(self.hold(ino)?),
+                    None => None,
+                }
             };
-            let Some(ino) = found else {
+            let Some(inode) = found else {
                 if todo.is_empty() {
                     return Ok((dir, name, None));
                 }
@@ -68,7 +72,6 @@ impl Shared {
                     path: path.to_owned(),
                 });
             };
-            let inode = self.inode(ino)?;
             let is_link = inode.data().kind == Some(FileType::Symlink);
             if is_link && (!todo.is_empty() || last == Last::Follow) {
                 links += 1;
@@ -79,7 +82,7 @@ impl Shared {
                 }
                 let target = self.link_target(&inode)?;
                 if target.first() == Some(&b'/') {
-                    dir = Arc::clone(&root);
+                    dir = root.clone();
                 }
                 todo.extend(components(&target));
                 continue;
@@ -99,7 +102,7 @@ impl Shared {
             return Ok(target.to_vec());
         }
         let size = core.disk.size;
-        if size == 0 || size > TARGET_MAX {
+        if size == 0 || size > TARGET_MAX || !core.disk.has_extents() {
             return Err(Error::BadInode {
                 image: Arc::clone(&self.image),
                 ino: state.ino.get(),
@@ -115,10 +118,11 @@ impl Shared {
                 ino: state.ino.get(),
                 what: "is a symbolic link without a block",
             })?;
-        let mut bytes = vec![0; self.sb.block_size().len()];
-        self.device.read_at(self.byte_of(at)?, &mut bytes)?;
-        bytes.truncate(usize::try_from(size).unwrap_or(0));
-        Ok(bytes)
+        // Through the cache: a target is metadata, in a journal's block until it is written home.
+        let block = crate::meta::read_plain(&self.meta, at)?;
+        let data = block.data();
+        let len = usize::try_from(size).unwrap_or(0);
+        Ok(data.get(..len).unwrap_or(&data).to_vec())
     }
 }
 

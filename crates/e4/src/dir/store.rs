@@ -39,6 +39,12 @@ impl From<JournalError> for DirStoreError {
 /// Names the directory in an error.
 pub(crate) fn dir_error(state: &InodeState, error: DirStoreError) -> Error {
     match error {
+        DirStoreError::Dir(DirError::IndexFull { .. } | DirError::TooManyBlocks { .. }) => {
+            Error::NoSpace {
+                image: Arc::clone(&state.shared.image),
+                what: "directory index",
+            }
+        }
         DirStoreError::Dir(source) => Error::Directory {
             image: Arc::clone(&state.shared.image),
             ino: state.ino,

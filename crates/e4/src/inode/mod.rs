@@ -8,6 +8,8 @@
 //! - The engine's per-inode state owns this one: whoever holds an io_end keeps the inode alive (I-39).
 //! - An inode is loaded at most once: all users share one state (`table`).
 
+mod attr;
+mod hold;
 mod orphan;
 mod store;
 mod table;
@@ -22,6 +24,8 @@ use crate::data::converter::Conv;
 use crate::extent::Status;
 use crate::mount::Shared;
 
+pub use attr::SetAttr;
+pub(crate) use hold::Hold;
 pub(crate) use orphan::{CREDITS_PER_ORPHAN, Orphans, Place};
 pub(crate) use store::{CREDITS_PER_STORE, read_inode};
 pub(crate) use table::InodeTable;
@@ -35,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) disk: DiskInode,
     /// The extents of its tree, if cached.
     pub(crate) status: Status,
+    /// Where it is noted as orphan, if it is.
+    pub(crate) orphan: Option<Place>,
 }
 
 impl Core {
@@ -42,6 +48,7 @@ impl Core {
         Self {
             disk,
             status: Status::default(),
+            orphan: None,
         }
     }
 }
@@ -70,6 +77,10 @@ pub(crate) struct InodeState {
     sync_tid: AtomicU32,
     datasync_tid: AtomicU32,
     pub(crate) charge: InodeCharge,
+    /// Users, see [`Hold`].
+    holds: AtomicU32,
+    /// Its last link is gone.
+    doomed: AtomicBool,
     /// Leaves of the extent tree; 0 if not counted since the tree's shape changed.
     pub(crate) leaves: AtomicU32,
 }
@@ -93,6 +104,8 @@ impl InodeState {
             sync_tid: AtomicU32::new(running),
             datasync_tid: AtomicU32::new(running),
             charge: InodeCharge::new(),
+            holds: AtomicU32::new(0),
+            doomed: AtomicBool::new(false),
             leaves: AtomicU32::new(0),
             shared,
         }

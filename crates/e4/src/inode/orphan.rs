@@ -5,16 +5,19 @@
 //! the orphan file (feature `orphan_file`). We add to the file where there is one and it has room,
 //! else to the list; recovery reads both.
 //!
-//! Lock: rank 95, one for both forms. On images without an orphan file, at most one inode is on the list
-//! at a time (`Shared::orphan_turn`, taken before the handle): a neighbour's link lives in *its* inode,
-//! whose lock has a lower rank, so nobody here ever edits the middle of the list.
+//! Lock: rank 95, one for both forms. A neighbour's link in the list lives in *its* inode, whose lock has a
+//! lower rank. So the links of listed inodes belong to this lock: they are kept in memory here, changed on disk
+//! here, and whoever stores a listed inode asks here what its `i_dtime` must say
+//! ([`Orphans::next_of`]). The copy in the decoded inode means nothing while it is listed.
 
 use e4_format::{ByteOffset, FileBlock, FormatError, FsBlock, InodeNo, orphan, superblock};
 use e4_journal::{Handle, JournalError, Verify};
 use e4_sync::Arc;
+use e4_sync::atomic::Ordering;
 use hashbrown::HashSet;
 
-use super::{Inode, InodeState};
+use super::{Core, Inode, InodeState};
+use crate::data::truncate::End;
 use crate::error::{Error, Result};
 use crate::meta;
 use crate::mount::Shared;
@@ -43,6 +46,20 @@ pub(crate) struct Orphans {
     /// Blocks of the orphan file, in order; loaded at mount.
     pub(crate) blocks: Vec<FsBlock>,
     pub(crate) file_seed: Option<u32>,
+    /// The list as on disk, its head last.
+    list: Vec<InodeNo>,
+}
+
+impl Orphans {
+    /// What the `i_dtime` of a listed inode says: the next inode of the list, or 0. `None` if it is not listed.
+    pub(crate) fn next_of(&self, ino: InodeNo) -> Option<u32> {
+        let at = self.list.iter().rposition(|n| *n == ino)?;
+        Some(self.below(at).map_or(0, InodeNo::get))
+    }
+
+    fn below(&self, at: usize) -> Option<InodeNo> {
+        at.checked_sub(1).and_then(|n| self.list.get(n).copied())
+    }
 }
 
 impl Shared {
@@ -66,14 +83,17 @@ impl Shared {
         }
     }
 
-    /// Notes an inode as orphan. `disk.dtime` is changed if it goes to the list; the caller stores it.
+    /// Notes an inode as orphan, unless it is noted already. The caller stores it.
     pub(crate) fn orphan_add(
         &self,
         handle: &mut Handle,
         ino: InodeNo,
-        disk: &mut e4_format::Inode,
-    ) -> Result<Place> {
-        let orphans = self.orphans.lock();
+        core: &mut Core,
+    ) -> Result<()> {
+        if core.orphan.is_some() {
+            return Ok(());
+        }
+        let mut orphans = self.orphans.lock();
         for &at in &orphans.blocks {
             let block = self.read_orphan_block(at, orphans.file_seed)?;
             if orphan::find_free(&block.data(), 0).is_none() {
@@ -83,48 +103,61 @@ impl Shared {
             if let Some(slot) = orphan::insert(&mut guard, 0, ino) {
                 orphan::stamp(&mut guard, at, orphans.file_seed)
                     .map_err(|source| meta::format_error(&self.image, source))?;
-                return Ok(Place::File { block: at, slot });
+                core.orphan = Some(Place::File { block: at, slot });
+                return Ok(());
             }
         }
-        self.edit_superblock(handle, |sb| {
-            disk.dtime = sb.last_orphan().map_or(0, InodeNo::get);
-            sb.set_last_orphan(Some(ino));
-        })?;
-        Ok(Place::List)
+        self.edit_superblock(handle, |sb| sb.set_last_orphan(Some(ino)))?;
+        orphans.list.push(ino);
+        self.orphans_listed
+            .store(orphans.list.len(), Ordering::Release);
+        core.orphan = Some(Place::List);
+        Ok(())
     }
 
-    /// The inode is no longer an orphan. `disk.dtime` is changed if it was on the list; the caller
-    /// stores it.
+    /// The inode is no longer an orphan, if it was one. The caller stores it.
     pub(crate) fn orphan_remove(
         &self,
         handle: &mut Handle,
         ino: InodeNo,
-        disk: &mut e4_format::Inode,
-        place: Place,
+        core: &mut Core,
     ) -> Result<()> {
-        let orphans = self.orphans.lock();
-        match place {
-            Place::File { block: at, slot } => {
+        let mut orphans = self.orphans.lock();
+        match core.orphan {
+            None => return Ok(()),
+            Some(Place::File { block: at, slot }) => {
                 let block = self.read_orphan_block(at, orphans.file_seed)?;
                 let mut guard = handle.modify(&block)?;
                 orphan::remove(&mut guard, slot, ino)
                     .and_then(|()| orphan::stamp(&mut guard, at, orphans.file_seed))
-                    .map_err(|source| meta::format_error(&self.image, source))
+                    .map_err(|source| meta::format_error(&self.image, source))?;
             }
-            Place::List => {
-                let next = InodeNo::new(disk.dtime);
-                let head = self.current_superblock()?.last_orphan();
-                if head != Some(ino) {
-                    return Err(Error::BadInode {
-                        image: Arc::clone(&self.image),
-                        ino: ino.get(),
-                        what: "is not at the head of the orphan list",
-                    });
+            Some(Place::List) => {
+                let Some(at) = orphans.list.iter().rposition(|n| *n == ino) else {
+                    return Err(self.bad_orphan(ino, "is not on the orphan list"));
+                };
+                let next = orphans.below(at);
+                match orphans.list.get(at + 1) {
+                    None => self.edit_superblock(handle, |sb| sb.set_last_orphan(next))?,
+                    Some(&before) => {
+                        self.set_dtime(handle, before, next.map_or(0, InodeNo::get))?
+                    }
                 }
-                self.edit_superblock(handle, |sb| sb.set_last_orphan(next))?;
-                disk.dtime = 0;
-                Ok(())
+                orphans.list.remove(at);
+                self.orphans_listed
+                    .store(orphans.list.len(), Ordering::Release);
+                core.disk.dtime = 0;
             }
+        }
+        core.orphan = None;
+        Ok(())
+    }
+
+    fn bad_orphan(&self, ino: InodeNo, what: &'static str) -> Error {
+        Error::BadInode {
+            image: Arc::clone(&self.image),
+            ino: ino.get(),
+            what,
         }
     }
 
@@ -157,16 +190,7 @@ impl Shared {
     /// Finishes what a crash interrupted: truncations and deletions of orphans. Returns how many.
     pub(crate) fn process_orphans(self: &Arc<Self>) -> Result<usize> {
         let mut done = 0;
-        // The list, newest first. Each removal moves the head.
-        let mut seen = HashSet::new();
-        while let Some(ino) = self.current_superblock()?.last_orphan() {
-            if !seen.insert(ino) {
-                return Err(Error::BadInode {
-                    image: Arc::clone(&self.image),
-                    ino: ino.get(),
-                    what: "appears twice on the orphan list",
-                });
-            }
+        for ino in self.load_orphan_list()? {
             self.finish_orphan(ino, Place::List)?;
             done += 1;
         }
@@ -185,14 +209,50 @@ impl Shared {
         Ok(done)
     }
 
+    /// Reads the list as a crash left it, newest first.
+    fn load_orphan_list(&self) -> Result<Vec<InodeNo>> {
+        let mut seen = HashSet::new();
+        let mut list = Vec::new();
+        let mut next = self.current_superblock()?.last_orphan();
+        while let Some(ino) = next {
+            if !seen.insert(ino) {
+                return Err(self.bad_orphan(ino, "appears twice on the orphan list"));
+            }
+            list.push(ino);
+            let disk = super::read_inode(&self.image, &self.meta, &self.sb, ino)?;
+            next = InodeNo::new(disk.dtime);
+        }
+        let mut orphans = self.orphans.lock();
+        orphans.list = list.iter().rev().copied().collect();
+        self.orphans_listed.store(list.len(), Ordering::Release);
+        Ok(list)
+    }
+
+    /// True if there is no orphan file, or nothing in it.
+    pub(crate) fn orphan_file_is_empty(&self) -> Result<bool> {
+        let orphans = self.orphans.lock();
+        for &at in &orphans.blocks {
+            let block = self.read_orphan_block(at, orphans.file_seed)?;
+            if orphan::orphans(&block.data()).next().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn finish_orphan(self: &Arc<Self>, ino: InodeNo, place: Place) -> Result<()> {
-        let inode: Inode = self.inode(ino)?;
-        let links = inode.data().core.read().disk.links_count;
+        let inode: Inode = self.orphan_inode(ino)?;
+        let links = {
+            let mut core = inode.data().core.write();
+            core.orphan = Some(place);
+            core.disk.links_count
+        };
         if links == 0 {
-            self.shrink(&inode, 0, Some(place), crate::data::truncate::End::Delete)
+            self.forget_inode(ino, &inode);
+            self.shrink(&inode, 0, End::Delete)
         } else {
             let size = inode.data().size();
-            self.shrink(&inode, size, Some(place), crate::data::truncate::End::Keep)
+            self.shrink(&inode, size, End::Keep)
         }
     }
 

@@ -1,8 +1,11 @@
 //! Reading an inode from its table and writing it back inside a handle.
 
-use e4_format::{FsBlock, Inode as DiskInode, InodeNo, Superblock, superblock::InodeLocation};
+use e4_format::{
+    FormatError, FsBlock, Inode as DiskInode, InodeNo, Superblock, superblock::InodeLocation,
+};
 use e4_journal::{Handle, MetaStore};
 use e4_sync::Arc;
+use e4_sync::atomic::Ordering;
 
 use super::InodeState;
 use crate::error::{Error, Result};
@@ -82,17 +85,49 @@ impl Shared {
         disk: &DiskInode,
         fresh: bool,
     ) -> Result<()> {
+        // Held across the change: while anything is listed, a neighbour may change this inode's link.
+        let listed = self.orphans_listed.load(Ordering::Acquire) > 0;
+        let orphans = listed.then(|| self.orphans.lock());
+        let link = orphans.as_ref().and_then(|o| o.next_of(ino));
+        self.edit_inode(handle, ino, |bytes| {
+            if fresh {
+                bytes.fill(0);
+            }
+            match link {
+                None => disk.encode(bytes, &self.sb, ino),
+                Some(dtime) => {
+                    let disk = DiskInode {
+                        dtime,
+                        ..disk.clone()
+                    };
+                    disk.encode(bytes, &self.sb, ino)
+                }
+            }
+        })
+    }
+
+    /// Changes the bytes of an inode in its table block. One credit.
+    pub(crate) fn edit_inode(
+        &self,
+        handle: &mut Handle,
+        ino: InodeNo,
+        edit: impl FnOnce(&mut [u8]) -> Result<(), FormatError>,
+    ) -> Result<()> {
         let (block, at) = locate(&self.image, &self.meta, &self.sb, ino)?;
         let block = meta::read_plain(&self.meta, block)?;
         let mut guard = handle.modify(&block)?;
         let bytes = guard
             .get_mut(at.offset..at.offset + self.sb.inode_size())
             .ok_or_else(|| bad(&self.image, ino, "lies outside its table"))?;
-        if fresh {
-            bytes.fill(0);
-        }
-        disk.encode(bytes, &self.sb, ino)
-            .map_err(|source| meta::format_error(&self.image, source))
+        edit(bytes).map_err(|source| meta::format_error(&self.image, source))
+    }
+
+    /// Changes the link of a listed orphan whose lock is not held. The caller holds the list's lock.
+    pub(super) fn set_dtime(&self, handle: &mut Handle, ino: InodeNo, dtime: u32) -> Result<()> {
+        self.edit_inode(handle, ino, |bytes| {
+            let disk = DiskInode::decode(bytes, &self.sb, ino)?;
+            DiskInode { dtime, ..disk }.encode(bytes, &self.sb, ino)
+        })
     }
 
     /// As [`Shared::store_inode`] for a loaded inode, noting the transaction for fsync.

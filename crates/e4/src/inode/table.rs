@@ -1,7 +1,7 @@
 //! The table of loaded inodes: one state per inode, whoever asks.
 
 use e4_completion::{InodeIo, InodeKey};
-use e4_format::InodeNo;
+use e4_format::{Inode as DiskInode, InodeNo};
 use e4_sync::{Arc, Mutex, Rank, Weak};
 use hashbrown::HashMap;
 
@@ -29,13 +29,37 @@ impl Shared {
     /// # Errors
     /// It does not exist, is not in use, or cannot be read.
     pub(crate) fn inode(self: &Arc<Self>, ino: InodeNo) -> Result<Inode> {
+        self.load_inode(ino, |disk| disk.links_count > 0)
+    }
+
+    /// As [`Shared::inode`], for one that is noted as orphan: it may have no links.
+    pub(super) fn orphan_inode(self: &Arc<Self>, ino: InodeNo) -> Result<Inode> {
+        self.load_inode(ino, |disk| disk.links_count > 0 || disk.mode != 0)
+    }
+
+    /// The number may be given to another inode from now on.
+    pub(super) fn forget_inode(&self, ino: InodeNo, inode: &Inode) {
+        let mut loaded = self.inodes.loaded.lock();
+        let same = loaded
+            .get(&ino)
+            .is_some_and(|weak| core::ptr::eq(weak.as_ptr(), Arc::as_ptr(inode)));
+        if same {
+            loaded.remove(&ino);
+        }
+    }
+
+    fn load_inode(
+        self: &Arc<Self>,
+        ino: InodeNo,
+        in_use: impl FnOnce(&DiskInode) -> bool,
+    ) -> Result<Inode> {
         // Held across the load: two loads of one inode would make two states.
         let mut loaded = self.inodes.loaded.lock();
         if let Some(inode) = loaded.get(&ino).and_then(Weak::upgrade) {
             return Ok(inode);
         }
         let disk = read_inode(&self.image, &self.meta, &self.sb, ino)?;
-        if disk.links_count == 0 && disk.mode == 0 {
+        if !in_use(&disk) {
             return Err(Error::BadInode {
                 image: Arc::clone(&self.image),
                 ino: ino.get(),

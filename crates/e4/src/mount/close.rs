@@ -31,11 +31,13 @@ impl Mounted {
         if shared.read_only.is_some() {
             return Ok(());
         }
+        shared.free_all_doomed();
         shared.meta.shutdown()?;
         let mut sb = shared.current_superblock()?;
         sb.set_free_blocks_count(shared.alloc.free_blocks_on_disk());
         sb.set_free_inodes_count(shared.alloc.free_inodes());
         sb.set_needs_recovery(false);
+        sb.set_orphan_present(!shared.orphan_file_is_empty()?);
         sb.set_state(FsState::from_bits(sb.state().bits() | FsState::CLEAN));
         sb.set_write_time((shared.clock)().as_secs());
         Ok(write_superblock(&*shared.device, &sb)?)

@@ -92,7 +92,10 @@ pub(crate) struct Shared {
     pub(crate) epoch: PublishEpoch,
     pub(crate) charges: ChargePool,
     pub(crate) orphans: Mutex<Orphans>,
-    pub(crate) orphan_turn: Mutex<()>,
+    /// Length of the orphan list on disk.
+    pub(crate) orphans_listed: AtomicUsize,
+    /// Deleted inodes whose last user went while I/O was in flight.
+    pub(crate) dead: Mutex<Vec<Inode>>,
     pub(crate) stats: Counters,
     /// Free blocks and inodes as the superblock has them, once a commit has stored them.
     pub(crate) counts_stored: Mutex<Option<(u64, u32)>>,
@@ -147,10 +150,6 @@ impl Shared {
         self.generation.fetch_add(0x9E37_79B9, Ordering::Relaxed)
     }
 
-    pub(crate) fn has_orphan_file(&self) -> bool {
-        !self.orphans.lock().blocks.is_empty()
-    }
-
     /// Something was acknowledged that only a commit makes durable (rule 1).
     pub(crate) fn arm_commit_timer(&self) {
         self.meta.arm_timer();
@@ -176,6 +175,7 @@ impl Shared {
             crtime: disk.crtime,
             flags: disk.flags.bits(),
             generation: disk.generation,
+            rdev: disk.rdev().unwrap_or(0),
         }
     }
 }
@@ -194,6 +194,7 @@ impl Drop for Mounted {
         self.stop_reapers();
         // They hold the filesystem that holds them.
         self.shared.unrecorded.lock().clear();
+        self.shared.dead.lock().clear();
     }
 }
 

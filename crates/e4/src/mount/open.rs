@@ -207,6 +207,9 @@ fn mark_mounted(
     } else {
         sb.set_state(FsState::from_bits(sb.state().bits() & !FsState::CLEAN));
     }
+    if sb.orphan_file_inum().is_some() {
+        sb.set_orphan_present(true);
+    }
     sb.set_mount_time((options.clock)().as_secs());
     let count = sb.raw().s_mnt_count.get().saturating_add(1);
     sb.raw_mut().s_mnt_count.set(count);
@@ -270,7 +273,8 @@ fn build(
         unrecorded: Mutex::new(Rank::ENGINE_READY, Vec::new()),
         epoch: PublishEpoch::new(),
         orphans: Mutex::new(Rank::ORPHAN, Orphans::default()),
-        orphan_turn: Mutex::new(Rank::ORPHAN_TURN, ()),
+        orphans_listed: AtomicUsize::new(0),
+        dead: Mutex::new(Rank::LEAF, Vec::new()),
         stats: Counters::default(),
         counts_stored: Mutex::new(Rank::LEAF, None),
         read_only,

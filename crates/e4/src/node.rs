@@ -1,0 +1,352 @@
+//! Inodes as a file server holds them: a [`Node`] is an inode that stays as long as somebody has it, whatever
+//! happens to its names.
+//!
+//! Decisions: everything here is one operation on one directory or inode, with names as bytes; paths are walked
+//! elsewhere. Each operation is one journal handle (large deletions: several, with the inode noted as orphan), so a
+//! crash leaves all of it or nothing. Permissions are the caller's to check; `chattr` flags are checked here.
+
+use core::ops::ControlFlow;
+
+use e4_format::{FileType, InodeNo};
+use e4_sync::Arc;
+
+use crate::dir::{Birth, DirEntryInfo};
+use crate::error::{Error, Result};
+use crate::file::{File, Stat};
+use crate::fs::{Filesystem, OpenFlags};
+use crate::inode::{Hold, SetAttr};
+use crate::mount::{Mounted, Shared};
+
+/// What a new inode is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewInode {
+    /// Regular, directory, fifo, socket, character or block device. (Symbolic links: [`Node::symlink`].)
+    pub kind: FileType,
+    /// Permission bits: 07777.
+    pub mode: u16,
+    /// Bits taken out of the mode, unless the directory has a default ACL. 0 if the caller has done that.
+    pub umask: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group, unless the directory says otherwise (setgid).
+    pub gid: u32,
+    /// Device of a device file, as Linux numbers devices (minor in bits 0-7 and 20-31, major in bits 8-19).
+    pub rdev: u32,
+}
+
+impl NewInode {
+    /// A new inode of root's.
+    #[must_use]
+    pub const fn new(kind: FileType, mode: u16) -> Self {
+        Self {
+            kind,
+            mode,
+            umask: 0,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+        }
+    }
+}
+
+/// What [`Node::rename`] does about the new name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RenameFlags {
+    /// Replaces what it stands for.
+    #[default]
+    Replace,
+    /// It must not exist.
+    NoReplace,
+    /// It must exist, and the two change places.
+    Exchange,
+    /// As `Replace`; the old name then stands for a whiteout, a character device 0:0.
+    Whiteout,
+}
+
+/// What [`Node::set_xattr`] expects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum XattrSet {
+    /// Nothing.
+    #[default]
+    Any,
+    /// The attribute must not exist.
+    Create,
+    /// The attribute must exist.
+    Replace,
+}
+
+/// An inode in use. Clones are the same inode. A deleted inode lives until the last [`Node`] and the last
+/// [`File`] of it are gone.
+#[derive(Clone)]
+pub struct Node {
+    // Dropped before `mounted`.
+    hold: Hold,
+    mounted: Arc<Mounted>,
+}
+
+impl Filesystem {
+    /// The root directory.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn root(&self) -> Result<Node> {
+        self.node(InodeNo::ROOT)
+    }
+
+    /// An inode by number, as handles of NFS and FUSE name it.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if there is none of this number; damage.
+    pub fn node(&self, ino: InodeNo) -> Result<Node> {
+        let mounted = self.mounted();
+        mounted.shared.check_open()?;
+        let stale = || Error::Stale {
+            image: Arc::clone(&mounted.shared.image),
+            ino: ino.get(),
+        };
+        match mounted.shared.inode(ino) {
+            Ok(inode) => Ok(Node {
+                hold: Hold::new(inode).ok_or_else(stale)?,
+                mounted: Arc::clone(mounted),
+            }),
+            Err(Error::BadInode { .. }) => Err(stale()),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+impl Node {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.mounted.shared
+    }
+
+    pub(crate) fn with(&self, hold: Hold) -> Self {
+        Self {
+            hold,
+            mounted: Arc::clone(&self.mounted),
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn ino(&self) -> InodeNo {
+        self.hold.data().ino
+    }
+
+    /// Its generation: tells inodes apart that had the same number one after the other.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.hold.data().core.read().disk.generation
+    }
+
+    /// What it is; `None`: damage.
+    #[must_use]
+    pub fn kind(&self) -> Option<FileType> {
+        self.hold.data().kind
+    }
+
+    /// What is known about it.
+    ///
+    /// # Errors
+    /// The filesystem is closed.
+    pub fn stat(&self) -> Result<Stat> {
+        self.shared().check_open()?;
+        Ok(self.shared().stat_inode(&self.hold))
+    }
+
+    /// Changes what is known about it, and returns what it is afterwards.
+    ///
+    /// # Errors
+    /// It is immutable or append-only; a size for something that is no regular file; no space.
+    pub fn set_attr(&self, change: &SetAttr) -> Result<Stat> {
+        let observer = self.hold.observer();
+        self.shared().set_attr(&self.hold, &observer, change)?;
+        self.stat()
+    }
+
+    /// What a name in this directory stands for, `.` and `..` included.
+    ///
+    /// # Errors
+    /// This is no directory; damage.
+    pub fn lookup(&self, name: &[u8]) -> Result<Option<Self>> {
+        let shared = self.shared();
+        shared.check_open()?;
+        let found = shared.lookup_in(&self.hold, name)?;
+        Ok(found.map(|hold| self.with(hold)))
+    }
+
+    /// Shows the names of this directory from `cookie` on (0: the beginning), `.` and `..` among them, each with the
+    /// cookie to continue behind it. Names that stay are shown exactly once, whatever else changes meanwhile.
+    /// No lock is held while `each` runs.
+    ///
+    /// # Errors
+    /// This is no directory, or was removed; damage.
+    pub fn read_dir_from(
+        &self,
+        cookie: u64,
+        each: &mut dyn FnMut(&DirEntryInfo, u64) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().read_dir_from(&self.hold, cookie, each)
+    }
+
+    /// Creates something in this directory.
+    ///
+    /// # Errors
+    /// The name exists or cannot be; this is no directory, was removed, or is immutable; no space.
+    pub fn create(&self, name: &[u8], new: &NewInode) -> Result<Self> {
+        if new.kind == FileType::Symlink {
+            return Err(Error::Invalid {
+                what: "a symbolic link without a target",
+            });
+        }
+        let birth = Birth { new, target: b"" };
+        let hold = self.shared().create_in(&self.hold, name, birth)?;
+        Ok(self.with(hold))
+    }
+
+    /// Opens it. Of the flags, those about names (`create`, `exclusive`, `mode`) mean nothing here.
+    ///
+    /// # Errors
+    /// The image is read-only, or this is a directory to be written; with `truncate`: as [`File::truncate`].
+    pub fn open(&self, flags: OpenFlags) -> Result<File> {
+        let shared = self.shared();
+        shared.check_open()?;
+        let path = || format!("inode {}", self.ino());
+        if flags.write {
+            shared.check_writable()?;
+            if self.kind() == Some(FileType::Directory) {
+                return Err(Error::IsADirectory { path: path() });
+            }
+        }
+        let mounted = Arc::clone(&self.mounted);
+        let file = File::new(mounted, self.hold.clone(), path(), flags.write, flags.dsync);
+        if flags.truncate {
+            file.truncate(0)?;
+        }
+        Ok(file)
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// It is none; damage.
+    pub fn read_link(&self) -> Result<Vec<u8>> {
+        self.shared().check_open()?;
+        if self.kind() != Some(FileType::Symlink) {
+            return Err(Error::Invalid {
+                what: "not a symbolic link",
+            });
+        }
+        self.shared().link_target(&self.hold)
+    }
+
+    /// Creates a symbolic link in this directory.
+    ///
+    /// # Errors
+    /// As [`Node::create`]; a target that is empty, or does not fit a block.
+    pub fn symlink(&self, name: &[u8], target: &[u8], owner: (u32, u32)) -> Result<Self> {
+        let (uid, gid) = owner;
+        let new = NewInode {
+            uid,
+            gid,
+            ..NewInode::new(FileType::Symlink, 0o777)
+        };
+        let birth = Birth { new: &new, target };
+        let hold = self.shared().create_in(&self.hold, name, birth)?;
+        Ok(self.with(hold))
+    }
+
+    /// Gives `target` one more name, in this directory.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn link(&self, name: &[u8], target: &Self) -> Result<()> {
+        let _ = (name, target);
+        Err(self.not_yet("link"))
+    }
+
+    /// Removes a name of something that is no directory.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn unlink(&self, name: &[u8]) -> Result<()> {
+        let _ = name;
+        Err(self.not_yet("unlink"))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn rmdir(&self, name: &[u8]) -> Result<()> {
+        let _ = name;
+        Err(self.not_yet("rmdir"))
+    }
+
+    /// Moves a name of this directory to `new_name` of `to`.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn rename(
+        &self,
+        name: &[u8],
+        to: &Self,
+        new_name: &[u8],
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let _ = (name, to, new_name, flags);
+        Err(self.not_yet("rename"))
+    }
+
+    /// An inode without a name, in this directory's neighbourhood; [`Node::link`] gives it one.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn tmpfile(&self, new: &NewInode) -> Result<Self> {
+        let _ = new;
+        Err(self.not_yet("tmpfile"))
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn get_xattr(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let _ = name;
+        Err(self.not_yet("xattrs"))
+    }
+
+    /// The full names of the extended attributes.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
+        Err(self.not_yet("xattrs"))
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn set_xattr(&self, name: &[u8], value: &[u8], how: XattrSet) -> Result<()> {
+        let _ = (name, value, how);
+        Err(self.not_yet("xattrs"))
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        let _ = name;
+        Err(self.not_yet("xattrs"))
+    }
+
+    fn not_yet(&self, what: &str) -> Error {
+        Error::Unsupported {
+            image: Arc::clone(&self.shared().image),
+            what: what.to_owned(),
+        }
+    }
+}
