@@ -21,6 +21,7 @@ mod inode;
 mod meta;
 mod mount;
 mod node;
+mod paths;
 
 pub use data::context::{Ack, IoContext, IoEvent, Then};
 pub use dir::DirEntryInfo;

@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 use e4_format::{FileType, InodeNo};
 use e4_sync::Arc;
 
-use crate::dir::{Birth, DirEntryInfo};
+use crate::dir::{Birth, DirEntryInfo, Entry};
 use crate::error::{Error, Result};
 use crate::file::{File, Stat};
 use crate::fs::{Filesystem, OpenFlags};
@@ -120,11 +120,15 @@ impl Node {
         &self.mounted.shared
     }
 
-    pub(crate) fn with(&self, hold: Hold) -> Self {
+    pub(crate) fn new(hold: Hold, mounted: &Arc<Mounted>) -> Self {
         Self {
             hold,
-            mounted: Arc::clone(&self.mounted),
+            mounted: Arc::clone(mounted),
         }
+    }
+
+    fn with(&self, hold: Hold) -> Self {
+        Self::new(hold, &self.mounted)
     }
 
     /// Its number.
@@ -260,34 +264,32 @@ impl Node {
     /// Gives `target` one more name, in this directory.
     ///
     /// # Errors
-    /// Not yet.
+    /// The name exists; `target` is a directory, immutable or append-only, deleted, or has 65000 links; no space.
     pub fn link(&self, name: &[u8], target: &Self) -> Result<()> {
-        let _ = (name, target);
-        Err(self.not_yet("link"))
+        self.shared().link(&self.hold, name, &target.hold)
     }
 
-    /// Removes a name of something that is no directory.
+    /// Removes a name of something that is no directory. If it was the last one, the inode goes with its last user.
     ///
     /// # Errors
-    /// Not yet.
+    /// There is no such name; it is a directory; it or this directory is immutable or append-only.
     pub fn unlink(&self, name: &[u8]) -> Result<()> {
-        let _ = name;
-        Err(self.not_yet("unlink"))
+        self.shared().unlink(&self.hold, name)
     }
 
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// Not yet.
+    /// There is no such name; it is no directory, not empty, or immutable or append-only, or this one is.
     pub fn rmdir(&self, name: &[u8]) -> Result<()> {
-        let _ = name;
-        Err(self.not_yet("rmdir"))
+        self.shared().rmdir(&self.hold, name)
     }
 
-    /// Moves a name of this directory to `new_name` of `to`.
+    /// Moves a name of this directory to `new_name` of `to`. If both names stand for one inode, nothing happens.
     ///
     /// # Errors
-    /// Not yet.
+    /// As rename(2): `ENOENT`, `EEXIST`, `ENOTDIR`, `EISDIR`, `ENOTEMPTY`, `EINVAL` (a directory below itself),
+    /// `EPERM`, `EMLINK`, `ENOSPC`.
     pub fn rename(
         &self,
         name: &[u8],
@@ -295,17 +297,31 @@ impl Node {
         new_name: &[u8],
         flags: RenameFlags,
     ) -> Result<()> {
-        let _ = (name, to, new_name, flags);
-        Err(self.not_yet("rename"))
+        let from = Entry {
+            dir: &self.hold,
+            name,
+        };
+        let to = Entry {
+            dir: &to.hold,
+            name: new_name,
+        };
+        self.shared().rename(from, to, flags)
     }
 
-    /// An inode without a name, in this directory's neighbourhood; [`Node::link`] gives it one.
+    /// An inode without a name, in this directory's neighbourhood; it lives until its last user goes, unless
+    /// [`Node::link`] gives it a name.
     ///
     /// # Errors
-    /// Not yet.
+    /// Not a regular file; this is no directory; no space.
     pub fn tmpfile(&self, new: &NewInode) -> Result<Self> {
-        let _ = new;
-        Err(self.not_yet("tmpfile"))
+        if new.kind != FileType::Regular {
+            return Err(Error::Invalid {
+                what: "only regular files can do without a name",
+            });
+        }
+        let birth = Birth { new, target: b"" };
+        let hold = self.shared().tmpfile(&self.hold, birth)?;
+        Ok(self.with(hold))
     }
 
     /// The value of an extended attribute.

@@ -194,3 +194,160 @@ fn listings_resume_while_the_directory_grows() {
     drop((dir, root));
     image.done(fs);
 }
+
+#[test]
+fn deleted_and_open() {
+    for features in ["", "^orphan_file"] {
+        let image = Image::new(1024, features);
+        let fs = image.mount();
+        let root = fs.root().unwrap();
+        let file = NewInode::new(FileType::Regular, 0o644);
+        let free = fs.statfs();
+        let mut open = Vec::new();
+        for i in 0..20 {
+            let name = format!("f{i}");
+            let node = root.create(name.as_bytes(), &file).unwrap();
+            let file = node.open(OpenFlags::read_write()).unwrap();
+            file.write_at(0, &[i; 30_000]).unwrap();
+            root.unlink(name.as_bytes()).unwrap();
+            assert_eq!(file.stat().links, 0);
+            open.push(file);
+        }
+        assert_eq!(names(&root), ["lost+found"]);
+        let tmp = root.tmpfile(&file).unwrap();
+        let kept = root.tmpfile(&file).unwrap();
+        for (i, file) in open.iter().enumerate() {
+            let mut buf = [0; 30_000];
+            file.read_at(0, &mut buf).unwrap();
+            assert!(buf.iter().all(|b| usize::from(*b) == i));
+        }
+        // From the middle of the list, from its ends.
+        for i in [7, 0, 17, 3, 15] {
+            drop(open.remove(i));
+        }
+        assert_eq!(root.link(b"kept", &kept).map_err(|e| e.errno()), Ok(()));
+        assert_eq!(kept.stat().unwrap().links, 1);
+        drop((tmp, kept));
+        fs.sync().unwrap();
+        drop(open);
+        fs.sync().unwrap();
+        let now = fs.statfs();
+        assert_eq!(now.free_inodes + 1, free.free_inodes);
+        assert_eq!(now.free_blocks, free.free_blocks);
+        // Left open until after the unmount.
+        let last = root.create(b"last", &file).unwrap();
+        root.unlink(b"last").unwrap();
+        assert_eq!(root.link(b"again", &last).unwrap_err().errno(), 2);
+        drop(root);
+        image.done(fs);
+        drop(last);
+    }
+}
+
+#[test]
+fn a_crash_leaves_orphans_that_mounting_frees() {
+    for features in ["", "^orphan_file"] {
+        let image = Image::new(1024, features);
+        let fs = image.mount();
+        let root = fs.root().unwrap();
+        let free = fs.statfs().free_blocks;
+        let new = NewInode::new(FileType::Regular, 0o644);
+        let mut open = Vec::new();
+        for i in 0..5 {
+            let node = root.tmpfile(&new).unwrap();
+            let file = node.open(OpenFlags::read_write()).unwrap();
+            file.write_at(0, &[i; 9000]).unwrap();
+            open.push((node, file));
+        }
+        let dir = root
+            .create(b"d", &NewInode::new(FileType::Directory, 0o755))
+            .unwrap();
+        root.rmdir(b"d").unwrap();
+        assert_eq!(dir.create(b"x", &new).err().unwrap().errno(), 2);
+        fs.sync().unwrap();
+        let copy = image.path.with_extension("crashed");
+        std::fs::copy(&image.path, &copy).unwrap();
+        fsck_may_repair(&copy);
+        std::fs::copy(&image.path, &copy).unwrap();
+        let device = e4::device::open(&copy, &Default::default()).unwrap();
+        let again = Filesystem::open(device, &MountOptions::default()).unwrap();
+        assert_eq!(again.orphans_finished(), 6);
+        again.unmount().unwrap();
+        fsck(&copy);
+        drop((open, dir, root));
+        fs.sync().unwrap();
+        assert_eq!(fs.statfs().free_blocks, free);
+        image.done(fs);
+    }
+}
+
+/// e2fsck finishes what it is left: it must find nothing but orphans.
+fn fsck_may_repair(path: &Path) {
+    if let Ok(out) = Command::new("e2fsck").arg("-fy").arg(path).output() {
+        let code = out.status.code().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(code <= 1, "e2fsck -fy: {text}");
+        let unexpected = ["Unattached", "refcount", "count wrong", "Multiply"];
+        for what in unexpected {
+            assert!(!text.contains(what), "{text}");
+        }
+    }
+}
+
+#[test]
+fn renames() {
+    use e4::RenameFlags::{Exchange, NoReplace, Replace, Whiteout};
+    let image = Image::new(1024, "");
+    let fs = image.mount();
+    for dir in [
+        "/a",
+        "/b",
+        "/a/sub",
+        "/a/sub/deep",
+        "/b/empty",
+        "/b/full",
+        "/b/full/x",
+    ] {
+        fs.mkdir(dir, 0o755).unwrap();
+    }
+    for name in ["/f", "/a/g", "/b/h"] {
+        fs.open_file(name, OpenFlags::create()).unwrap();
+    }
+    let errno = |from: &str, to: &str, how| fs.rename(from, to, how).err().map(|e| e.errno());
+    assert_eq!(errno("/a", "/a/sub/deep/a", Replace), Some(22));
+    assert_eq!(errno("/a/sub/deep", "/a", Replace), Some(39));
+    assert_eq!(errno("/a/sub/deep", "/a", Exchange), Some(22));
+    assert_eq!(errno("/none", "/x", Replace), Some(2));
+    assert_eq!(errno("/f", "/b/empty", Replace), Some(21));
+    assert_eq!(errno("/b/empty", "/f", Replace), Some(20));
+    assert_eq!(errno("/a/sub", "/b/full", Replace), Some(39));
+    assert_eq!(errno("/f", "/a/g", NoReplace), Some(17));
+    assert_eq!(errno("/f", "/a/none", Exchange), Some(2));
+    let ino = |path: &str| fs.stat(path).unwrap().ino;
+    let links = |path: &str| fs.stat(path).unwrap().links;
+    let (f, g, sub, empty) = (ino("/f"), ino("/a/g"), ino("/a/sub"), ino("/b/empty"));
+    fs.rename("/a/sub", "/b/empty", Replace).unwrap();
+    assert_eq!((ino("/b/empty"), links("/a"), links("/b")), (sub, 2, 4));
+    assert_eq!(ino("/b/empty/.."), ino("/b"));
+    assert!(fs.node(empty).is_err());
+    fs.rename("/f", "/b/empty", Exchange).unwrap();
+    assert_eq!((ino("/f"), ino("/b/empty")), (sub, f));
+    assert_eq!((links("/"), links("/b")), (6, 3));
+    fs.rename("/a/g", "/b/h", Whiteout).unwrap();
+    let left = fs.stat("/a/g").unwrap();
+    assert_eq!(
+        (left.file_type, left.rdev, left.mode),
+        (Some(FileType::CharDevice), 0, 0)
+    );
+    assert_eq!(ino("/b/h"), g);
+    fs.link("/b/h", "/b/h2").unwrap();
+    fs.rename("/b/h", "/b/h2", Replace).unwrap();
+    assert_eq!((ino("/b/h"), ino("/b/h2"), links("/b/h")), (g, g, 2));
+    fs.rename(
+        "/b/h",
+        "/b/a name that is rather longer than the one before",
+        NoReplace,
+    )
+    .unwrap();
+    image.done(fs);
+}

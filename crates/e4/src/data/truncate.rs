@@ -8,7 +8,7 @@
 
 use e4_completion::{Drain, Observer};
 use e4_extent::{FileRange, RemoveLimits, credits_for_remove};
-use e4_format::{ByteOffset, FileBlock, FileType, FsBlock, InodeNo};
+use e4_format::{ByteOffset, FileBlock, FileType, FsBlock};
 use e4_journal::Handle;
 use e4_sync::atomic::Ordering;
 

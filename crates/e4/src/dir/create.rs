@@ -14,6 +14,7 @@ use e4_journal::Handle;
 use e4_sync::Arc;
 
 use super::links::{check_name, count_subdirectory};
+use super::remove::text;
 use super::store::DirStoreError;
 use super::{DirEdit, DirView, dir_error};
 use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
@@ -97,21 +98,6 @@ impl Shared {
         self.hold(newborn.ino)
     }
 
-    /// The directory is there, may be changed, has no such name, and can count one more directory.
-    fn check_can_add(&self, state: &InodeState, name: &[u8]) -> Result<()> {
-        let core = state.core.read();
-        self.check_dir(state, &core)?;
-        self.check_not_immutable(state, &core)?;
-        let view = DirView::new(state, &core)?;
-        if e4_dir::lookup(&view, name)
-            .map_err(|e| dir_error(state, e))?
-            .is_some()
-        {
-            return Err(exists(name));
-        }
-        Ok(())
-    }
-
     /// Allocates an inode and what its contents need. On an error nothing is left of it.
     pub(super) fn make_inode(
         self: &Arc<Self>,
@@ -168,7 +154,9 @@ impl Shared {
         let mut edit = DirEdit::new(state, core, handle)?;
         match e4_dir::insert(&mut edit, name, ino, kind) {
             Ok(()) => Ok(()),
-            Err(DirStoreError::Dir(e4_dir::DirError::Exists { .. })) => Err(exists(name)),
+            Err(DirStoreError::Dir(e4_dir::DirError::Exists { .. })) => {
+                Err(Error::Exists { path: text(name) })
+            }
             Err(other) => Err(dir_error(state, other)),
         }
     }
@@ -289,12 +277,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-}
-
-fn exists(name: &[u8]) -> Error {
-    Error::Exists {
-        path: String::from_utf8_lossy(name).into_owned(),
     }
 }
 

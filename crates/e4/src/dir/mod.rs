@@ -4,11 +4,15 @@
 //! namespace lock of the directory (rank 30) is the caller's.
 
 mod create;
+mod link;
 pub(crate) mod links;
 pub(crate) mod path;
+mod remove;
+mod rename;
 mod store;
 
 pub(crate) use create::Birth;
+pub(crate) use rename::Entry;
 pub(crate) use store::{DirEdit, DirView, dir_error};
 
 use core::ops::ControlFlow;

@@ -42,11 +42,6 @@ impl Hold {
             Err(_) => None,
         }
     }
-
-    /// The inode, as those take it who do not use the file.
-    pub(crate) fn inode(&self) -> &Inode {
-        &self.inode
-    }
 }
 
 impl Clone for Hold {

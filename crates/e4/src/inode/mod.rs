@@ -81,6 +81,8 @@ pub(crate) struct InodeState {
     holds: AtomicU32,
     /// Its last link is gone.
     doomed: AtomicBool,
+    /// It never had a name, and may get one although it has no link.
+    pub(crate) linkable: AtomicBool,
     /// Leaves of the extent tree; 0 if not counted since the tree's shape changed.
     pub(crate) leaves: AtomicU32,
 }
@@ -106,6 +108,7 @@ impl InodeState {
             charge: InodeCharge::new(),
             holds: AtomicU32::new(0),
             doomed: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             leaves: AtomicU32::new(0),
             shared,
         }

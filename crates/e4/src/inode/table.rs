@@ -33,7 +33,7 @@ impl Shared {
     }
 
     /// As [`Shared::inode`], for one that is noted as orphan: it may have no links.
-    pub(super) fn orphan_inode(self: &Arc<Self>, ino: InodeNo) -> Result<Inode> {
+    pub(crate) fn orphan_inode(self: &Arc<Self>, ino: InodeNo) -> Result<Inode> {
         self.load_inode(ino, |disk| disk.links_count > 0 || disk.mode != 0)
     }
 

@@ -13,6 +13,9 @@ impl Shared {
     pub(crate) fn sync(&self) -> Result<()> {
         self.check_open()?;
         self.pump.reap_all(self);
+        if self.read_only.is_none() {
+            self.free_left_over();
+        }
         Ok(self.meta.commit_all()?)
     }
 }

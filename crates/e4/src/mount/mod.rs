@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: PublishEpoch,
     pub(crate) charges: ChargePool,
     pub(crate) orphans: Mutex<Orphans>,
+    /// One rename across directories at a time.
+    pub(crate) rename_turn: Mutex<()>,
     /// Length of the orphan list on disk.
     pub(crate) orphans_listed: AtomicUsize,
     /// Deleted inodes whose last user went while I/O was in flight.

@@ -273,6 +273,7 @@ fn build(
         unrecorded: Mutex::new(Rank::ENGINE_READY, Vec::new()),
         epoch: PublishEpoch::new(),
         orphans: Mutex::new(Rank::ORPHAN, Orphans::default()),
+        rename_turn: Mutex::new(Rank::RENAME, ()),
         orphans_listed: AtomicUsize::new(0),
         dead: Mutex::new(Rank::LEAF, Vec::new()),
         stats: Counters::default(),
