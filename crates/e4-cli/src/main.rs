@@ -3,6 +3,12 @@
 
 use std::process::ExitCode;
 
+// The lab's deliberate bugs must not be selectable here, whatever features a build unifies.
+const _: () = assert!(
+    !e4_planted::COMPILED_IN,
+    "the command is never built with planted bugs"
+);
+
 fn main() -> ExitCode {
     e4_cli::main()
 }

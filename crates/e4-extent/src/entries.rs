@@ -16,6 +16,7 @@ use e4_format::extent::{Extent, ExtentState};
 use e4_format::{FileBlock, FsBlock};
 
 use crate::range::{ConvertRange, FileRange};
+use e4_planted::planted;
 
 /// First block behind an extent.
 pub(crate) const fn end_of(extent: &Extent) -> FileBlock {
@@ -37,9 +38,10 @@ pub(crate) fn part(extent: &Extent, range: FileRange) -> Extent {
 /// True if `next` continues `prev`: next file block, next physical block, same state.
 #[must_use]
 pub fn continues(prev: &Extent, next: &Extent) -> bool {
-    prev.state == next.state
+    (prev.state == next.state || planted!(MergeAcrossStates))
         && end_of(prev) == next.block
-        && prev.start.checked_add(u64::from(prev.len)) == Some(next.start)
+        && (prev.start.checked_add(u64::from(prev.len)) == Some(next.start)
+            || planted!(MergeDistantBlocks))
 }
 
 /// Appends `next`, growing the last extent as far as it may grow.
@@ -122,12 +124,20 @@ pub fn plan_convert(
                 break;
             }
             let hit = range.blocks.clip(whole);
+            let hit = if planted!(ConvertWholeExtent) {
+                FileRange::new(kept_from, whole.end)
+            } else {
+                hit
+            };
             if !hit.is_empty() {
                 if extent.state == ExtentState::Written {
                     tally.already += u64::from(hit.len());
                 } else if in_place(extent, range, hit.start) {
-                    if kept_from < hit.start {
-                        push_merged(out, part(extent, FileRange::new(kept_from, hit.start)));
+                    let off = u32::from(planted!(SplitOffByOne) && hit.start.get() > 0);
+                    let split = FileBlock::new(hit.start.get() - off);
+                    let hit = FileRange::new(split, hit.end);
+                    if kept_from < split {
+                        push_merged(out, part(extent, FileRange::new(kept_from, split)));
                     }
                     let piece = part(extent, hit);
                     push_merged(
@@ -238,7 +248,7 @@ pub fn plan_remove(
             out.push(part(extent, FileRange::new(whole.start, range.start)));
         }
         gone.push(part(extent, range));
-        if whole.end > range.end {
+        if whole.end > range.end && !planted!(RemoveLosesTail) {
             out.push(part(extent, FileRange::new(range.end, whole.end)));
         }
     }

@@ -15,7 +15,7 @@ use e4_sync::{Arc, MutexGuard};
 use crate::error::JournalError;
 use crate::home;
 use crate::log::{Lists, Log};
-use crate::planted::Planted;
+use crate::planted::bug;
 use crate::state::Core;
 
 /// How much a checkpoint shall achieve.
@@ -132,7 +132,7 @@ impl Core {
             .collect();
         if !blocks.is_empty() {
             home::write(device, self.size, &blocks).map_err(|e| self.abort(e))?;
-            if !self.planted(Planted::TailBeforeHomeFlush) {
+            if !(bug!(self, TailBeforeHomeFlush)) {
                 self.flush()?;
             }
         }
@@ -149,7 +149,7 @@ impl Core {
         if freed > 0 {
             log.write_tail(device, tid, Some(start), start)
                 .map_err(|e| self.abort(e))?;
-            if !self.planted(Planted::ReuseBeforeTailFlush) {
+            if !(bug!(self, ReuseBeforeTailFlush)) {
                 self.flush()?;
             }
         }
@@ -174,7 +174,7 @@ impl Core {
                     continue;
                 }
                 let Some(copy) = &entry.copy else { continue };
-                let data = if self.planted(Planted::CheckpointCurrent) {
+                let data = if bug!(self, CheckpointCurrent) {
                     Arc::clone(&copy.buffer.lock().data)
                 } else {
                     Arc::clone(&copy.data)

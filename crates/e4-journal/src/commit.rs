@@ -17,6 +17,7 @@
 //! Any failure aborts the journal (I-36); the leader's guard does the same if the hook panics.
 
 use e4_format::{FsBlock, Tid};
+use e4_planted::planted;
 use e4_sync::{Arc, MutexGuard};
 
 use crate::buffer::Buffer;
@@ -27,7 +28,7 @@ use crate::handle::Handle;
 use crate::home;
 use crate::log::{Copy, Log, Logged, Newest};
 use crate::log_image::LogImage;
-use crate::planted::Planted;
+use crate::planted::bug;
 use crate::state::{Core, State};
 use crate::transaction::Transaction;
 
@@ -194,29 +195,29 @@ impl Core {
             format: &log.format,
             limits: &self.limits,
             blocks: &sealed.blocks,
-            revokes: if self.planted(Planted::DropRevokes) {
+            revokes: if bug!(self, DropRevokes) {
                 &[]
             } else {
                 &sealed.revokes
             },
-            escaping: !self.planted(Planted::SkipEscape),
+            escaping: !(bug!(self, SkipEscape)),
         };
         let len = image.len();
         let (start, first) = log.allocate(tid, len + 1, self.limits.max_blocks)?;
-        if first {
+        if first && !planted!(SkipLogStart) {
             // A crash before the flush below finds an empty log either way.
             log.write_tail(device, tid, Some(start), start)?;
         }
         log.write(device, start, &image.build().map_err(format)?)
             .map_err(fail)?;
-        if !self.planted(Planted::SkipFlushBeforeRecord) {
+        if !(bug!(self, SkipFlushBeforeRecord)) {
             self.flush()?;
         }
         self.check()?;
         let record = image.record((self.options.clock)()).map_err(format)?;
         log.write(device, log.advance(start, len), &record)
             .map_err(fail)?;
-        if !self.planted(Planted::SkipFlushAfterRecord) {
+        if !(bug!(self, SkipFlushAfterRecord)) {
             self.flush()?;
         }
         self.index(log, start, len + 1, sealed);
@@ -249,10 +250,10 @@ impl Core {
             }
         }
         lists.logged.push_back(logged);
-        if self.planted(Planted::CheckpointFreed) {
+        if bug!(self, CheckpointFreed) {
             return;
         }
-        let wait = !self.planted(Planted::SkipInFlightWait);
+        let wait = !(bug!(self, SkipInFlightWait));
         for block in &sealed.revokes {
             if let Some(freed) = lists.newest.remove(block)
                 && freed.copy.is_some()
@@ -273,7 +274,7 @@ impl Core {
     }
 
     fn planted_home(&self, sealed: &Sealed) -> Result<(), JournalError> {
-        if !self.planted(Planted::HomeBeforeCommit) {
+        if !(bug!(self, HomeBeforeCommit)) {
             return Ok(());
         }
         home::write(&*self.device, self.size, &homeward(sealed))

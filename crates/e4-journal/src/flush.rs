@@ -7,6 +7,7 @@
 //! once and forgets it).
 
 use e4_device::{Device, DeviceError};
+use e4_planted::planted;
 use e4_sync::{Condvar, Mutex, Rank};
 
 #[derive(Default)]
@@ -63,6 +64,8 @@ impl FlushGroup {
             let number = state.started;
             drop(state);
             let result = device.flush();
+            let retry = planted!(RetryFailedFlush) && result.is_err();
+            let result = if retry { device.flush() } else { result };
             state = self.state.lock();
             state.busy = false;
             match result {

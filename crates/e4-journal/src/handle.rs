@@ -13,7 +13,7 @@ use e4_sync::{Arc, Held, Rank};
 
 use crate::buffer::{Block, BlockMut, Buffer};
 use crate::error::JournalError;
-use crate::planted::Planted;
+use crate::planted::bug;
 use crate::state::Core;
 use crate::transaction::Transaction;
 
@@ -207,7 +207,7 @@ impl Handle {
         })?;
         self.added += 1;
         lists.blocks.insert(block, Arc::clone(buffer));
-        if !self.core.planted(Planted::KeepRevoke) && lists.revokes.remove(&block) {
+        if !(bug!(self.core, KeepRevoke)) && lists.revokes.remove(&block) {
             self.revoked -= 1;
         }
         state.joined = Some(tid);

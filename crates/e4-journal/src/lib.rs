@@ -44,6 +44,6 @@ pub use error::{JournalError, LayoutFault};
 pub use handle::Handle;
 pub use layout::{JournalLayout, LogExtent};
 pub use options::{Check, CommitHooks, LogChecksum, NoHooks, Options, Verify, VerifyTag};
-#[cfg(any(test, feature = "lab"))]
-pub use planted::{ALL as ALL_PLANTED, Planted};
+#[cfg(test)]
+pub(crate) use planted::{ALL as ALL_PLANTED, Planted};
 pub use store::{JournalMode, MetaStore, StoreLimits, StoreStatus};

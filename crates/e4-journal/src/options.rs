@@ -47,8 +47,8 @@ pub struct Options {
     /// Wall-clock time since the epoch, for commit records.
     pub clock: fn() -> Duration,
     /// The bug to build in.
-    #[cfg(any(test, feature = "lab"))]
-    pub planted: crate::planted::Planted,
+    #[cfg(test)]
+    pub(crate) planted: crate::planted::Planted,
 }
 
 impl Default for Options {
@@ -61,7 +61,7 @@ impl Default for Options {
             wide: false,
             unjournaled_transaction: 8192,
             clock: wall_clock,
-            #[cfg(any(test, feature = "lab"))]
+            #[cfg(test)]
             planted: crate::planted::Planted::Nothing,
         }
     }

@@ -1,12 +1,12 @@
 //! Bugs that can be built in on purpose, so that the crash oracle can show that it sees them.
 //!
-//! The product never asks: without tests or the feature `lab` the question is a constant `false`.
+//! Two ways in: per store, for this crate's own tests; per process, through [`e4_planted`], for the lab. The product has
+//! neither: there the question is a constant `false`.
 
 /// One deliberate violation of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-#[non_exhaustive]
-#[cfg_attr(not(any(test, feature = "lab")), allow(unreachable_pub))]
-pub enum Planted {
+#[cfg(test)]
+pub(crate) enum Planted {
     /// The correct protocol.
     #[default]
     Nothing,
@@ -34,9 +34,23 @@ pub enum Planted {
     SkipInFlightWait,
 }
 
+/// Whether a store (or the process) carries a bug.
+macro_rules! bug {
+    ($core:expr, $name:ident) => {
+        e4_planted::planted!($name) || {
+            #[cfg(test)]
+            let here = $core.options.planted == crate::planted::Planted::$name;
+            #[cfg(not(test))]
+            let here = false;
+            here
+        }
+    };
+}
+pub(crate) use bug;
+
 /// Every planted bug that one thread can show.
-#[cfg(any(test, feature = "lab"))]
-pub const ALL: &[Planted] = &[
+#[cfg(test)]
+pub(crate) const ALL: &[Planted] = &[
     Planted::SkipFlushBeforeRecord,
     Planted::SkipFlushAfterRecord,
     Planted::DropRevokes,

@@ -14,7 +14,6 @@ use crate::handle::Handle;
 use crate::layout::JournalLayout;
 use crate::log::Log;
 use crate::options::{CommitHooks, Options, Verify};
-use crate::planted::Planted;
 use crate::state::{Core, State};
 use crate::timer::{Timer, TimerThread};
 use crate::transaction::Limits;
@@ -342,17 +341,5 @@ impl MetaStore {
     #[must_use]
     pub fn is_aborted(&self) -> bool {
         self.core.check().is_err()
-    }
-}
-
-impl Core {
-    /// Whether a bug is built in; always false in the product.
-    #[inline]
-    #[allow(clippy::unused_self, unused_variables)]
-    pub(crate) fn planted(&self, bug: Planted) -> bool {
-        #[cfg(any(test, feature = "lab"))]
-        return self.options.planted == bug;
-        #[cfg(not(any(test, feature = "lab")))]
-        false
     }
 }

@@ -3,6 +3,7 @@
 use e4_completion::{Drain, Intent, Observer};
 use e4_device::AlignedBuf;
 use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
+use e4_planted::planted;
 use e4_sync::Arc;
 
 use crate::data::context::{Ack, ContextInner, Io, ReplyTo, Then};
@@ -268,13 +269,17 @@ impl File {
             FallocateMode::PunchHole => {
                 // A range that reaches past the largest file punches to its end.
                 let target = target.or_else(|_| shared.target_to_end(ByteOffset::new(at)))?;
-                let guard = shared.engine.drain(
-                    inode,
-                    shared.whole_blocks(&target),
-                    Drain::Exclusive,
-                    self.observer(),
-                    &|| shared.drive(),
-                )?;
+                let held = if planted!(PunchWithoutDrain) {
+                    0..0
+                } else {
+                    shared.whole_blocks(&target)
+                };
+                let guard =
+                    shared
+                        .engine
+                        .drain(inode, held, Drain::Exclusive, self.observer(), &|| {
+                            shared.drive()
+                        })?;
                 let done = shared.punch(inode, &target);
                 drop(guard);
                 done

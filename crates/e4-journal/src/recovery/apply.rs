@@ -3,6 +3,7 @@
 use e4_device::{AlignedBuf, Device};
 use e4_format::FormatError;
 use e4_format::jbd2::{JournalSuperblock, unescape};
+use e4_planted::planted;
 
 use super::{Plan, ReplayCopy};
 use crate::error::JournalError;
@@ -32,7 +33,9 @@ pub(super) fn apply(
         write_run(device, layout, piece, first)?;
         rest = after;
     }
-    flush(device)?;
+    if !planted!(RecoverWithoutFlush) {
+        flush(device)?;
+    }
     rewrite_superblock(device, layout, |s| {
         s.set_head(s.first());
         s.set_tail(plan.next, None)

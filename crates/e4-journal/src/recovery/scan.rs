@@ -12,6 +12,7 @@ use e4_format::jbd2::{
     BlockHeader, BlockKind, CommitBlock, JournalCsum, JournalFormat, Tag, revoked, tags,
 };
 use e4_format::{FsBlock, Tid};
+use e4_planted::planted;
 use hashbrown::HashMap;
 
 use super::reader::Reader;
@@ -50,10 +51,16 @@ pub(super) fn examine(device: &dyn Device, layout: &JournalLayout) -> Result<Pla
     };
     let chain = scan.follow(first, start)?;
     report.transactions = chain.transactions;
+    if planted!(SkipLastTransaction) {
+        let last = chain.tid.get().wrapping_sub(1);
+        scan.newest.retain(|_, copy| copy.tid.get() != last);
+    }
     let (end, next) = scan.classify(&chain)?;
     fast_commit::refuse_live(&mut scan.reader, layout, chain.tid)?;
     report.end = end;
-    report.revoked = scan.strike_revoked()?;
+    if !planted!(IgnoreRevokes) {
+        report.revoked = scan.strike_revoked()?;
+    }
     let mut copies: Vec<_> = scan.newest.into_values().collect();
     copies.sort_unstable_by_key(|c| c.block);
     report.blocks = copies.len() as u64;
@@ -182,6 +189,7 @@ impl Scan<'_> {
             let kind = match BlockHeader::decode(block) {
                 Some(header) if header.tid == tid => header.kind,
                 _ if found.len == 0 => return Ok(Err(Broken::Absent)),
+                _ if planted!(ReplayUncommitted) => return Ok(Ok(found)),
                 _ => return Ok(Err(damaged(at, Damage::Missing))),
             };
             found.len += 1;
@@ -332,7 +340,7 @@ impl Scan<'_> {
             };
             for block in records {
                 let copy = self.newest.get(&block);
-                if copy.is_some_and(|c| tid.at_or_after(c.tid)) {
+                if copy.is_some_and(|c| tid.at_or_after(c.tid) || planted!(RevokeLaterCopies)) {
                     self.newest.remove(&block);
                     struck += 1;
                 }

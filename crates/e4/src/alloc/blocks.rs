@@ -9,6 +9,7 @@ use std::ops::Range;
 use e4_format::bitmap::{self, Bitmap, BitmapMut};
 use e4_format::{BgFlags, FsBlock, GroupNo};
 use e4_journal::{Block, Handle};
+use e4_planted::planted;
 use e4_sync::atomic::Ordering;
 
 use super::counters::Claim;
@@ -249,13 +250,18 @@ impl Allocator {
             Change::Allocate => map.set_range(blocks),
             Change::Free => map.clear_range(blocks),
         };
-        group.desc.block_bitmap_csum = bitmap::block_bitmap_csum(&self.sb, &bytes);
+        if !planted!(StaleBitmapChecksum) {
+            group.desc.block_bitmap_csum = bitmap::block_bitmap_csum(&self.sb, &bytes);
+        }
         drop(bytes);
         group.desc.flags.remove(BgFlags::BLOCK_UNINIT);
-        group.desc.free_blocks_count = new_count;
+        if !planted!(GroupCountNotStored) {
+            group.desc.free_blocks_count = new_count;
+        }
         self.store_desc(handle, number, group)?;
         match change {
             Change::Allocate => self.counters.bits_taken(len),
+            Change::Free if planted!(TotalsNotCounted) => {}
             Change::Free => self.counters.bits_freed(len),
         }
         Ok(())

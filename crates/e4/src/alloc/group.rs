@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use e4_format::bitmap::BitmapMut;
 use e4_format::{BgFlags, GroupDesc, Tid};
+use e4_planted::planted;
 use e4_sync::atomic::{AtomicU32, Ordering};
 use e4_sync::{Mutex, MutexGuard, Rank};
 
@@ -71,6 +72,11 @@ impl Group {
             return 0;
         }
         let pending = self.pending.as_ref().map_or(0, |p| p.blocks);
+        let pending = if planted!(ReuseBeforeCommit) {
+            0
+        } else {
+            pending
+        };
         self.desc.free_blocks_count.saturating_sub(pending)
     }
 
@@ -93,7 +99,11 @@ impl Group {
     pub(super) fn mark_pending(&self, map: &mut [u8]) {
         if let Some(pending) = &self.pending {
             for (byte, pending) in map.iter_mut().zip(&pending.map) {
-                *byte |= pending;
+                *byte |= if planted!(ReuseBeforeCommit) {
+                    0
+                } else {
+                    *pending
+                };
             }
         }
     }

@@ -9,6 +9,7 @@
 //! help, the caller writes zeros instead of splitting (`zero_out`).
 
 use e4_extent::{ConvertCharge, Shape};
+use e4_planted::planted;
 use e4_sync::atomic::{AtomicU64, Ordering};
 use e4_sync::{Mutex, Rank};
 
@@ -116,7 +117,8 @@ impl InodeCharge {
         let coming = account.in_flight.saturating_add(segments);
         let runs = runs.saturating_add(coming);
         let leaves = tree.leaves.min(account.segments.saturating_add(coming));
-        if runs > account.covered.runs || leaves > account.covered.leaves {
+        let covered = runs <= account.covered.runs && leaves <= account.covered.leaves;
+        if !covered && !planted!(AdmitWithoutCharge) {
             let ahead = Extent {
                 runs: runs.saturating_add(SLACK),
                 leaves: tree.leaves.min(leaves.saturating_add(SLACK)),
@@ -169,9 +171,11 @@ impl InodeCharge {
         let credits = account.credits.min(credits);
         let nodes = account.nodes.min(nodes);
         shared.charges.release(u64::from(account.credits - credits));
-        shared
-            .alloc
-            .release_promise(u64::from(account.nodes - nodes));
+        if !planted!(LeakPromise) {
+            shared
+                .alloc
+                .release_promise(u64::from(account.nodes - nodes));
+        }
         account.credits = credits;
         account.nodes = nodes;
         // The next admission computes the charge anew for the new shape.

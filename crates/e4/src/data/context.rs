@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use e4_device::{AlignedBuf, QueueId, Request};
+use e4_planted::planted;
 use e4_sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use e4_sync::{Arc, Mutex, Rank};
 
@@ -173,7 +174,7 @@ impl Io {
             )
         };
         let result = match result {
-            Ok(n) if self.durable => self
+            Ok(n) if self.durable && !planted!(DsyncWithoutCommit) => self
                 .shared
                 .make_durable(&self.inode, crate::data::sync::What::Data)
                 .map(|()| n),

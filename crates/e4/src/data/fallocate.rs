@@ -8,6 +8,7 @@ use std::ops::Range;
 use e4_extent::{Mapping, credits_for_insert};
 use e4_format::{Extent, ExtentState, FileBlock, FsBlock};
 use e4_journal::Handle;
+use e4_planted::planted;
 use e4_sync::atomic::Ordering;
 
 use super::write::Target;
@@ -82,6 +83,9 @@ impl Shared {
 
 fn insert_credits(state: &InodeState, core: &Core) -> Result<u32> {
     let need = credits_for_insert(shape(state, core)?);
+    if planted!(WrongCredits) {
+        return Ok(CREDITS_PER_ALLOC);
+    }
     // Nodes may come from and go back to as many groups as there are nodes; one log block of revokes.
     Ok(need.blocks(u32::MAX) + CREDITS_PER_ALLOC + CREDITS_PER_STORE + 1)
 }
@@ -130,7 +134,11 @@ impl InodeState {
             block: FileBlock::new(hole.start),
             len: run.len,
             start: run.start,
-            state: ExtentState::Unwritten,
+            state: if planted!(AllocateWritten) {
+                ExtentState::Written
+            } else {
+                ExtentState::Unwritten
+            },
         };
         if let Err(error) = self.insert_extent(core, handle, &extent) {
             self.shared
@@ -139,7 +147,9 @@ impl InodeState {
             return Err(error);
         }
         let per_block = u64::from(self.shared.sb.block_size().bytes() / 512);
-        core.disk.sectors += u64::from(run.len) * per_block;
+        if !planted!(SectorsNotCounted) {
+            core.disk.sectors += u64::from(run.len) * per_block;
+        }
         Ok(hole.start + run.len)
     }
 

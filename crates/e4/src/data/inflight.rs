@@ -5,6 +5,7 @@
 
 use e4_completion::{Admission, RequestRef};
 use e4_device::{AlignedBuf, Completion, IoSlice, Returned};
+use e4_planted::planted;
 use e4_sync::atomic::{AtomicUsize, Ordering};
 use e4_sync::{Arc, Mutex, Rank};
 
@@ -171,7 +172,9 @@ impl Sink<InFlight> for Shared {
                 }
                 InFlight::Overwrite { admission, io } => {
                     give_back(&io, returned);
-                    if let Err(error) = &result {
+                    if let Err(error) = &result
+                        && !planted!(OverwriteErrorLost)
+                    {
                         io.inode.record_error(error.clone());
                     }
                     let len = io.len;

@@ -11,6 +11,7 @@ use e4_completion::{Parity, Planes};
 use e4_extent::{ConvertOptions, ConvertRange, FileRange, TreeError};
 use e4_format::FileBlock;
 use e4_journal::{CommitHooks, Handle, JournalError};
+use e4_planted::planted;
 use e4_sync::atomic::Ordering;
 use e4_sync::{Arc, OnceLock, Weak};
 
@@ -34,6 +35,10 @@ impl Shared {
         let parity = self.epoch.flip_and_wait();
         let inodes = std::mem::take(&mut *self.unrecorded.lock());
         for inode in inodes {
+            if planted!(CommitWithoutPublished) {
+                self.unrecorded.lock().push(inode);
+                continue;
+            }
             let state = inode.data();
             // Before looking: whoever publishes from here on lists the inode again.
             state.listed.store(false, Ordering::Release);
@@ -87,10 +92,23 @@ impl InodeState {
         if ranges.is_empty() && end == 0 {
             return Ok(());
         }
+        if planted!(ClearOverlayBeforeTree) {
+            drop(core);
+            for range in &ranges {
+                self.overlay
+                    .clear(range.blocks.start.get()..range.blocks.end.get());
+            }
+            e4_sync::thread::yield_now();
+            core = self.core.write();
+        }
         if !ranges.is_empty() {
             self.convert(&mut core, handle, &ranges)?;
         }
-        core.disk.size = core.disk.size.max(end.min(self.size()));
+        if planted!(SizeComesBack) {
+            core.disk.size = core.disk.size.max(end);
+        } else if !planted!(RecordWithoutSize) {
+            core.disk.size = core.disk.size.max(end.min(self.size()));
+        }
         let now = self.shared.now();
         core.disk.mtime = now;
         core.disk.ctime = now;

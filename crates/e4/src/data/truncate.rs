@@ -10,6 +10,7 @@ use e4_completion::{Drain, Observer};
 use e4_extent::{FileRange, RemoveLimits, credits_for_remove};
 use e4_format::{ByteOffset, FileBlock, FileType, FsBlock};
 use e4_journal::Handle;
+use e4_planted::planted;
 use e4_sync::atomic::Ordering;
 
 use super::converter::Conv;
@@ -46,7 +47,10 @@ impl Shared {
         let target = self.target(ByteOffset::new(0), bytes)?;
         let _turn = inode.data().io.lock();
         let bs = u64::from(self.sb.block_size().bytes());
-        let from = target.end.min(inode.data().size()) / bs * bs;
+        let mut from = target.end.min(inode.data().size()) / bs * bs;
+        if planted!(TruncateWithoutDrain) {
+            from = u64::MAX;
+        }
         let guard =
             self.engine
                 .drain(inode, from..u64::MAX, Drain::Exclusive, observer, &|| {
@@ -80,7 +84,7 @@ impl Shared {
     fn zero_tail(&self, inode: &Inode, bytes: u64) -> Result<()> {
         let bs = self.sb.block_size();
         let within = bs.within(ByteOffset::new(bytes)) as usize;
-        if within == 0 {
+        if within == 0 || planted!(TruncateKeepsTail) {
             return Ok(());
         }
         let Some(block) = bs.file_block_of(ByteOffset::new(bytes)) else {
@@ -142,7 +146,8 @@ impl Shared {
                 }
                 None => {
                     // A file without a name stays an orphan until its last user goes.
-                    if end == End::Delete || core.disk.links_count > 0 {
+                    let over = end == End::Delete || core.disk.links_count > 0;
+                    if over && !planted!(OrphanNotRemoved) {
                         self.orphan_remove(&mut handle, state.ino, &mut core)?;
                     }
                     match end {
@@ -165,6 +170,9 @@ impl Shared {
         core.disk.links_count = 0;
         core.disk.mode = 0;
         self.store_core(handle, state, core, true)?;
+        if planted!(LeakInode) {
+            return Ok(());
+        }
         self.alloc.free_inode(handle, state.ino, state.kind)
     }
 }
@@ -217,7 +225,7 @@ impl InodeState {
             self.set_size(bytes);
         }
         // What was published about the end of file belongs to the file as it was (rule 6).
-        for end in &self.pending_end {
+        for end in self.pending_end.iter().filter(|_| !planted!(SizeComesBack)) {
             end.store(0, Ordering::Release);
         }
     }
@@ -244,7 +252,9 @@ impl InodeState {
         applied.map_err(|e| tree_error(self, e))?;
         self.leaves.store(0, Ordering::Relaxed);
         let from = planned.remaining.map_or(step.start, |rest| rest.end);
-        self.overlay.clear(from.get()..range.end.get());
+        if !planted!(ForgetOverlayClear) {
+            self.overlay.clear(from.get()..range.end.get());
+        }
         let per_block = u64::from(shared.sb.block_size().bytes() / 512);
         for extent in &planned.unmapped {
             if revoke {
@@ -252,9 +262,11 @@ impl InodeState {
                     handle.forget(FsBlock::new(extent.start.get() + n))?;
                 }
             }
-            shared
-                .alloc
-                .free(handle, extent.start, u64::from(extent.len))?;
+            if !planted!(LeakBlocks) {
+                shared
+                    .alloc
+                    .free(handle, extent.start, u64::from(extent.len))?;
+            }
             core.disk.sectors = core
                 .disk
                 .sectors

@@ -16,6 +16,7 @@ use std::ops::Range;
 use e4_completion::{Admission, Drain, Intent, Refused, SizeUpdate, Whole};
 use e4_device::{AlignedBuf, IoSlice, Op, QueueId, Request, Wait};
 use e4_format::{ByteOffset, FileBlock, FsBlock};
+use e4_planted::planted;
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 use smallvec::SmallVec;
@@ -262,12 +263,13 @@ impl Shared {
     ) -> Result<()> {
         let state = inode.data();
         let pieces = state.map(&state.core.read(), block..block + 1)?;
-        if let Some(Piece {
-            to: Mapped::Written(at),
-            ..
-        }) = pieces.first()
-        {
-            self.device.read_at(self.byte_of(*at)?, slot)?;
+        let content = pieces.first().and_then(|p| match p.to {
+            Mapped::Written(at) => Some(at),
+            Mapped::Unwritten(at) if planted!(PartialBlockNotZeroed) => Some(at),
+            _ => None,
+        });
+        if let Some(at) = content {
+            self.device.read_at(self.byte_of(at)?, slot)?;
             let start = self
                 .sb
                 .block_size()
@@ -355,6 +357,9 @@ impl Shared {
             return Ok(Started::Submitted);
         }
         io.charged.store(unwritten, Ordering::Relaxed);
+        if planted!(PublishBeforeData) {
+            self.publish_too_early(inode, &pieces);
+        }
         self.stats.io_ends.fetch_add(1, Ordering::Relaxed);
         let size = extends.then_some(SizeUpdate {
             end: target.end,
@@ -362,6 +367,16 @@ impl Shared {
         });
         self.submit_converting(admission, &pieces, buf, io, size, pocket)?;
         Ok(Started::Submitted)
+    }
+
+    /// The mistake of a planted bug; no caller without it.
+    fn publish_too_early(&self, inode: &Inode, pieces: &[Piece]) {
+        let publisher = self.epoch.enter();
+        for piece in pieces {
+            let overlay = &inode.data().overlay;
+            overlay.publish(piece.blocks.clone(), publisher.parity());
+        }
+        self.list_unrecorded(inode);
     }
 
     fn submit_overwrite(

@@ -5,6 +5,7 @@
 
 use e4_format::{FileType, InodeNo};
 use e4_journal::Handle;
+use e4_planted::planted;
 use e4_sync::Arc;
 
 use super::links::{check_name, uncount_subdirectory};
@@ -141,6 +142,7 @@ impl Shared {
         let mut core = state.core.write();
         core.disk.links_count = match state.kind {
             Some(FileType::Directory) => 0,
+            _ if planted!(LinksNotCounted) && core.disk.links_count > 1 => core.disk.links_count,
             _ => core.disk.links_count.saturating_sub(1),
         };
         core.disk.ctime = self.now();

@@ -10,6 +10,7 @@
 
 use e4_format::{FileType, InodeNo};
 use e4_journal::Handle;
+use e4_planted::planted;
 use e4_sync::{Arc, RwLockWriteGuard};
 use hashbrown::HashSet;
 use smallvec::SmallVec;
@@ -234,6 +235,11 @@ impl Shared {
                 self.unmake(&mut handle, newborn)?;
             }
             return Err(error);
+        }
+        if planted!(RenameInTwoSteps) {
+            drop(handle);
+            self.meta.commit_all()?;
+            handle = self.meta.start(self.rename_credits(plan, birth)?)?;
         }
         self.take_name(&mut handle, plan, newborn.as_ref())?;
         if moves_dir && across {

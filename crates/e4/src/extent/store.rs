@@ -6,6 +6,7 @@ use e4_extent::{Damage, NodeRead, NodeStore, ROOT_LEN, Shape, TreeError};
 use e4_format::extent::{Node, capacity_block, capacity_root, stamp_extent_block};
 use e4_format::{FileBlock, FsBlock, InodeNo, Superblock};
 use e4_journal::{BlockData, Handle, MetaStore};
+use e4_planted::planted;
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
@@ -116,7 +117,9 @@ impl<'a> TreeEdit<'a> {
         handle: &'a mut Handle,
         account: Account,
     ) -> Self {
-        core.status.forget();
+        if !planted!(StaleStatusCache) {
+            core.status.forget();
+        }
         Self {
             shared: &state.shared,
             state,
@@ -194,7 +197,7 @@ impl NodeStore for TreeEdit<'_> {
         if let Some(head) = guard.get_mut(..bytes.len()) {
             head.copy_from_slice(bytes);
         }
-        if self.shared.sb.has_metadata_csum() {
+        if self.shared.sb.has_metadata_csum() && !planted!(StaleNodeChecksum) {
             stamp_extent_block(&mut guard, self.state.seed).map_err(|source| {
                 Error::InodeBlock {
                     image: Arc::clone(&self.shared.image),
@@ -214,7 +217,9 @@ impl NodeStore for TreeEdit<'_> {
     }
 
     fn free_node(&mut self, at: FsBlock) -> Result<()> {
-        self.handle.forget(at)?;
+        if !planted!(ForgetRevoke) {
+            self.handle.forget(at)?;
+        }
         self.shared.alloc.free(self.handle, at, 1)?;
         self.core.disk.sectors = self
             .core

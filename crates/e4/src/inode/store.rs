@@ -4,6 +4,7 @@ use e4_format::{
     FormatError, FsBlock, Inode as DiskInode, InodeNo, Superblock, superblock::InodeLocation,
 };
 use e4_journal::{Handle, MetaStore};
+use e4_planted::planted;
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
@@ -139,7 +140,7 @@ impl Shared {
         data: bool,
     ) -> Result<()> {
         self.store_inode(handle, inode.ino, &core.disk)?;
-        inode.touched(handle.tid(), data);
+        inode.touched(handle.tid(), data && !planted!(ConversionNotDatasync));
         Ok(())
     }
 }

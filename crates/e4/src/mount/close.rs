@@ -1,6 +1,7 @@
 //! Unmounting and sync: the orderly ends (I-44).
 
 use e4_format::superblock::FsState;
+use e4_planted::planted;
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
@@ -35,6 +36,12 @@ impl Mounted {
             return Ok(());
         }
         shared.free_all_doomed();
+        if planted!(CleanBeforeShutdown) {
+            shared.meta.commit_all()?;
+            let mut sb = shared.current_superblock()?;
+            sb.set_needs_recovery(false);
+            write_superblock(&*shared.device, &sb)?;
+        }
         shared.meta.shutdown()?;
         let mut sb = shared.current_superblock()?;
         sb.set_free_blocks_count(shared.alloc.free_blocks_on_disk());
