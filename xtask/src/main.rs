@@ -3,6 +3,7 @@
 //! Decision: one small program instead of scripts, so that a task needs nothing but the toolchain and fails with
 //! a sentence. Tools that only sharpen a task (fio, fuse2fs, losetup) are looked for and listed when absent.
 
+mod agreement;
 mod bench;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Compare e4-check's verdict with e2fsck's on damaged images (see docs/check-agreement.md)
+    Agreement(agreement::Args),
     /// Measure e4 beside the raw backing file, the kernel's ext4 and fuse2fs (see benches/README.md)
     Bench(bench::Args),
     /// Clean up after a bench that went away; started by it
@@ -28,6 +31,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
+        Task::Agreement(args) => agreement::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }

@@ -236,7 +236,9 @@ fn check_csum(
     bytes: &[u8],
 ) {
     let inode = dir.ino;
-    if kind.is_some() && htree::block_kind(bytes, &dir.format) != kind {
+    // What looks like an empty record has a type of 0, too.
+    let typed = kind == Some(DxKind::Node) && bytes.get(TYPE_BYTE) != Some(&0);
+    if kind.is_some() && (typed || htree::block_kind(bytes, &dir.format) != kind) {
         c.report(Problem::HtreeDisguise { inode, logical });
     }
     let verdict = match kind {
@@ -417,7 +419,10 @@ fn check_dots(c: &mut Check<'_>, dir: &Dir, position: usize, entry: &DirEntry<'_
     };
     c.stats.entries += 1;
     check_type_byte(c, dir, entry, block);
-    if dir.format.file_type && entry.file_type != Some(e4_format::FileType::Directory) {
+    // Type 0 means that the entry does not say.
+    let says = block.get(entry.offset + TYPE_BYTE) != Some(&0);
+    let directory = Some(e4_format::FileType::Directory);
+    if dir.format.file_type && says && entry.file_type != directory {
         let (found, expected) = (
             Type(entry.file_type),
             Type(Some(e4_format::FileType::Directory)),

@@ -9,7 +9,7 @@ use crate::inode_table::{InodeState, Kind};
 use crate::map::{self, Visitor};
 use crate::problem::{Problem, Sum};
 use crate::report::Pass;
-use crate::{special, xattrs};
+use crate::{hidden, special, xattrs};
 use e4_format::features::{CompatFeatures, IncompatFeatures, RoCompatFeatures};
 use e4_format::{
     BgFlags, Extent, ExtentState, FileBlock, FileType, FormatError, FsBlock, GroupNo, Inode,
@@ -18,7 +18,6 @@ use e4_format::{
 
 const BAD_BLOCKS: u32 = 1;
 const ROOT: u32 = 2;
-const BOOT_LOADER: u32 = 5;
 const RESIZE: u32 = 7;
 /// Flag of AFS servers' inodes, which images without that feature do not have.
 const IMAGIC: u32 = 0x2000;
@@ -125,6 +124,10 @@ fn check_one(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) {
         return;
     };
     let orphan = c.orphans.contains(&ino.get());
+    check_leftover(c, ino, &inode, orphan);
+    if reserved || inode.links_count > 0 {
+        check_casefold(c, ino, &inode);
+    }
     if inode.links_count == 0 && !reserved && !orphan {
         if inode.mode != 0 && inode.dtime == 0 {
             c.report(Problem::DeletedWithoutTime { inode: ino });
@@ -135,7 +138,11 @@ fn check_one(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) {
     match ino.get() {
         BAD_BLOCKS => {
             remember(c, ino, Kind::Used(None), found.inode.links_count);
-            claim_map(c, &found);
+            hidden::check_bad_blocks(c, &found);
+        }
+        n if reserved && hidden::is_vacant(c, n) => {
+            remember(c, ino, Kind::Used(None), 0);
+            hidden::check_vacant(c, &found);
         }
         RESIZE if c.sb.compat().contains(CompatFeatures::RESIZE_INODE) => {
             remember(
@@ -144,15 +151,51 @@ fn check_one(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) {
                 Kind::Used(Some(FileType::Regular)),
                 found.inode.links_count,
             );
+            xattrs::check_inode(c, &found);
+            check_size_limit(c, &found);
             special::check_resize_inode(c, &found.inode, ino);
         }
-        n if reserved && found.inode.mode == 0 && found.inode.links_count == 0 => {
-            if n == ROOT {
-                c.report(Problem::RootInvalid { inode: ino });
-            }
+        n if reserved && n != ROOT && found.inode.file_type().is_none() => {
             remember(c, ino, Kind::Used(None), 0);
+            let mode = found.inode.mode;
+            if mode != 0 && !hidden::may_be(c, n, None) {
+                c.report(Problem::ReservedInode { inode: ino, mode });
+            }
+            hidden::check_reserved(c, &found);
         }
         _ => check_used(c, &found, orphan),
+    }
+}
+
+const fn is_device(kind: FileType) -> bool {
+    !matches!(
+        kind,
+        FileType::Regular | FileType::Directory | FileType::Symlink
+    )
+}
+
+fn check_casefold(c: &mut Check<'_>, ino: InodeNo, inode: &Inode) {
+    let has = inode.flags.contains(InodeFlags::CASEFOLD);
+    if has && !c.sb.incompat().contains(IncompatFeatures::CASEFOLD) {
+        let value = inode.flags.bits();
+        c.report(Problem::InodeField {
+            inode: ino,
+            field: "i_flags (casefold)",
+            value,
+        });
+    }
+}
+
+/// A deletion time so long ago is the number of an inode: the next one on a list of orphans.
+fn check_leftover(c: &mut Check<'_>, ino: InodeNo, inode: &Inode, orphan: bool) {
+    let count = c.sb.inodes_count();
+    let raw = c.sb.raw();
+    let times = [raw.s_mtime.get(), raw.s_wtime.get(), raw.s_mkfs_time.get()];
+    // Unless the image itself is from so long ago.
+    let ancient = times.iter().any(|t| (1..count).contains(t));
+    if (1..count).contains(&inode.dtime) && !orphan && !ancient {
+        let dtime = inode.dtime;
+        c.report(Problem::OrphanLeftover { inode: ino, dtime });
     }
 }
 
@@ -183,6 +226,7 @@ fn decode(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) -> Option<Inode> {
             found,
         });
     }
+    let whole = bytes;
     let mut bytes = bytes.to_vec();
     for _ in 0..3 {
         let (problem, at, len) = match Inode::decode(&bytes, &c.lenient, ino) {
@@ -202,7 +246,13 @@ fn decode(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) -> Option<Inode> {
             Err(_) => return None,
         };
         bytes.get_mut(at..at + len)?.fill(0);
-        if Inode::decode(&bytes, &c.lenient, ino).map_or(true, |i| i.links_count > 0) {
+        let reserved = ino.get() < c.sb.first_inode();
+        if hidden::has_no_extra_fields(c, ino) && matches!(problem, Problem::InodeExtraSize { .. })
+        {
+            hidden::check_sum(c, ino, whole);
+        } else if Inode::decode(&bytes, &c.lenient, ino)
+            .map_or(true, |i| reserved || i.links_count > 0)
+        {
             c.report(problem);
         }
     }
@@ -216,7 +266,7 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
     let reserved = ino.get() < c.sb.first_inode();
     if ino.get() == ROOT && kind != Some(FileType::Directory) {
         c.report(Problem::RootInvalid { inode: ino });
-    } else if reserved && !may_be_used(c, ino.get(), kind) {
+    } else if reserved && ino.get() != ROOT && !hidden::may_be(c, ino.get(), kind) {
         c.report(Problem::ReservedInode {
             inode: ino,
             mode: inode.mode,
@@ -228,7 +278,7 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
         });
         return;
     }
-    if inode.dtime != 0 && !orphan {
+    if inode.dtime != 0 && !orphan && (!reserved || ino.get() == ROOT) {
         c.report(Problem::DeletionTime {
             inode: ino,
             dtime: inode.dtime,
@@ -236,7 +286,11 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
     }
     count(c, kind);
     check_flags(c, found);
-    check_fields(c, found);
+    let unnamed = reserved || c.sb.orphan_file_inum() == Some(ino);
+    if !unnamed || ino.get() == ROOT {
+        check_fields(c, found);
+    }
+    check_times(c, found);
     xattrs::check_inode(c, found);
     match kind {
         Some(FileType::Regular | FileType::Directory) => {
@@ -247,12 +301,6 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
         Some(_) => special::check_device(c, found),
         None => {}
     }
-}
-
-fn may_be_used(c: &Check<'_>, ino: u32, kind: Option<FileType>) -> bool {
-    let journal = c.sb.journal_inum().is_some_and(|n| n.get() == ino);
-    ino == ROOT
-        || (kind == Some(FileType::Regular) && (ino == BOOT_LOADER || journal || is_quota(c, ino)))
 }
 
 fn count(c: &mut Check<'_>, kind: Option<FileType>) {
@@ -282,6 +330,16 @@ fn check_flags(c: &mut Check<'_>, found: &Found<'_>) {
             value,
         });
     }
+    // Nothing in an image without encryption can have the attribute that goes with the flag.
+    let named = !matches!(inode.file_type(), Some(k) if is_device(k));
+    if has(InodeFlags::ENCRYPT) && named && !c.sb.incompat().contains(IncompatFeatures::ENCRYPT) {
+        let value = inode.flags.bits();
+        c.report(Problem::InodeField {
+            inode: ino,
+            field: "i_flags (encrypted)",
+            value,
+        });
+    }
     if has(InodeFlags::INDEX) {
         let possible = inode.file_type() == Some(FileType::Directory)
             && c.sb.compat().contains(CompatFeatures::DIR_INDEX);
@@ -299,11 +357,11 @@ fn check_fields(c: &mut Check<'_>, found: &Found<'_>) {
         let bytes = found.bytes.get(at..at + len).unwrap_or_default();
         bytes.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b))
     };
-    let directory = found.inode.file_type() == Some(FileType::Directory);
+    let regular = found.inode.file_type() == Some(FileType::Regular);
     let huge = c.sb.ro_compat().contains(RoCompatFeatures::HUGE_FILE);
     let wide = c.sb.incompat().contains(IncompatFeatures::BIT64);
     for (field, at, len, meaningless) in [
-        ("i_size_high", 0x6C, 4, directory),
+        ("i_size_high", 0x6C, 4, !regular),
         ("i_obso_faddr", 0x70, 4, true),
         ("l_i_blocks_high", 0x74, 2, !huge),
         ("l_i_file_acl_high", 0x76, 2, !wide),
@@ -315,6 +373,27 @@ fn check_fields(c: &mut Check<'_>, found: &Found<'_>) {
                 field,
                 value,
             });
+        }
+    }
+}
+
+/// Seconds that are negative in 32 bits and yet belong to the last epoch: written before 1970 by a kernel that
+/// got the epoch wrong.
+fn check_times(c: &mut Check<'_>, found: &Found<'_>) {
+    let word = |at: usize| {
+        let bytes = found.bytes.get(at..).and_then(|b| b.first_chunk());
+        bytes.map_or(0, |b| u32::from_le_bytes(*b))
+    };
+    let end = 128 + usize::from(found.inode.extra_isize);
+    for (field, seconds, extra) in [
+        ("i_atime", 0x08, 0x8C),
+        ("i_ctime", 0x0C, 0x84),
+        ("i_mtime", 0x10, 0x88),
+        ("i_crtime", 0x90, 0x94),
+    ] {
+        if extra + 4 <= end && word(extra) & 3 == 3 && word(seconds) >> 31 == 1 {
+            let inode = found.ino;
+            c.report(Problem::InodeTime { inode, field });
         }
     }
 }
@@ -385,6 +464,8 @@ impl Claim<'_> {
             metadata = Some((first, sum + count));
         }
         again += self.claims.claim(at, start + len - at);
+        // A bad block may lie anywhere.
+        let metadata = metadata.filter(|_| self.ino.get() != BAD_BLOCKS);
         if let Some((first, count)) = metadata {
             let (inode, block) = (self.ino, FsBlock::new(first));
             self.found.push(Problem::BlockIsMetadata {
@@ -472,10 +553,22 @@ fn check_extent_of(c: &mut Check<'_>, found: &Found<'_>, map: &MapSummary, orpha
     check_sectors(c, found, map.blocks);
 }
 
+/// Reports a size beyond what the map could reach, the upper half counted whatever the type.
+pub(crate) fn check_size_limit(c: &mut Check<'_>, found: &Found<'_>) {
+    let high = found.bytes.get(0x6C..).and_then(|b| b.first_chunk());
+    let high = high.map_or(0, |b| u32::from_le_bytes(*b));
+    let size = u64::from(high) << 32 | (found.inode.size & 0xFFFF_FFFF);
+    if size > largest_file(c, &found.inode) {
+        let inode = found.ino;
+        c.report(Problem::InodeSize { inode, size });
+    }
+}
+
 /// Compares the count of sectors with the blocks found.
 pub(crate) fn check_sectors(c: &mut Check<'_>, found: &Found<'_>, mapped: u64) {
     let (ino, inode) = (found.ino, &found.inode);
-    let blocks = mapped + u64::from(inode.file_acl.is_some());
+    let attributes = inode.file_acl.is_some_and(|b| c.is_data_block(b));
+    let blocks = mapped + u64::from(attributes);
     let expected = blocks << (c.sb.block_size().log2() - 9);
     if inode.sectors != expected {
         c.report(Problem::SectorCount {

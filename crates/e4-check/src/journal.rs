@@ -32,6 +32,10 @@ pub(crate) fn check(c: &mut Check<'_>, replay: bool) -> bool {
             errno: journal.sb.errno(),
         });
     }
+    let found = journal.sb.raw().s_nr_users.get();
+    if found > 1 {
+        c.report(Problem::JournalUsers { found });
+    }
     let bits = journal.sb.raw().s_feature_ro_compat.get();
     if bits != 0 {
         c.report(Problem::JournalReadOnlyFeatures { bits });
@@ -100,6 +104,15 @@ fn open(c: &mut Check<'_>) -> Option<Journal> {
         }
     };
     let blocks = runs.mapped();
+    let expected = blocks << c.sb.block_size().log2();
+    if inode.has_extents() && inode.size != expected {
+        let found = inode.size;
+        c.report(Problem::JournalSize {
+            inode: ino,
+            found,
+            expected,
+        });
+    }
     if u64::from(sb.maxlen()) > blocks {
         c.report(Problem::JournalLength {
             inode: ino,

@@ -14,13 +14,15 @@
 //! - With the log not replayed it judges what is on disk, like `e2fsck -fn`; on request it replays the log
 //!   into memory and judges what a mount would see.
 //!
-//! Known differences to `e2fsck -fn` are listed, with reasons, in `tests/agreement.rs`, which measures them.
+//! Its verdict is compared with that of `e2fsck -fn` by the crate `e4-hostile`; where the two differ and why is
+//! listed in `docs/check-agreement.md`.
 
 mod bitmaps;
 mod claims;
 mod context;
 mod directories;
 mod groups;
+mod hidden;
 mod htree;
 mod inode_table;
 mod inodes;
@@ -68,15 +70,23 @@ pub fn check(device: &dyn Device, options: &Options, progress: &mut dyn FnMut(Pr
         groups::check(&mut c);
         journal::check(&mut c, false);
     }
-    superblock::check_state(&c.sb, &mut c.found);
+    let now = options.now.unwrap_or_else(clock);
+    superblock::check_state(&c.sb, now, &mut c.found);
     superblock::check_backups(device, &c.sb, &mut c.found);
     orphans::load(&mut c);
     inodes::check(&mut c);
+    hidden::check_quota_numbers(&mut c);
     owners::check(&mut c);
     directories::check(&mut c);
     links::check(&mut c);
     bitmaps::check(&mut c);
     c.found.finish(c.stats)
+}
+
+/// Seconds since 1970.
+fn clock() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(u64::MAX, |d| d.as_secs())
 }
 
 /// A fresh check of an image with this superblock.

@@ -15,6 +15,10 @@ const MAX_BLOCKS: u64 = 1 << 16;
 /// Finds all orphans, before the inodes are looked at.
 pub(crate) fn load(c: &mut Check<'_>) {
     load_list(c);
+    let present = c.sb.ro_compat().contains(RoCompatFeatures::ORPHAN_PRESENT);
+    if present && !c.sb.compat().contains(CompatFeatures::ORPHAN_FILE) {
+        c.report(Problem::OrphanMarkStale {});
+    }
     if c.sb.compat().contains(CompatFeatures::ORPHAN_FILE) {
         load_file(c);
     }
@@ -74,6 +78,13 @@ fn load_file(c: &mut Check<'_>) {
             };
             count += load_block(c, ino, block, seed);
         }
+    }
+    // While mounted it says so all the time.
+    if count == 0
+        && !c.sb.needs_recovery()
+        && c.sb.ro_compat().contains(RoCompatFeatures::ORPHAN_PRESENT)
+    {
+        c.report(Problem::OrphanMarkStale {});
     }
     if count > 0 && !c.sb.ro_compat().contains(RoCompatFeatures::ORPHAN_PRESENT) {
         c.report(Problem::OrphanMark { count });

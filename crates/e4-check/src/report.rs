@@ -16,6 +16,8 @@ pub struct Options {
     pub replay: bool,
     /// The most problems to keep in the report.
     pub max_problems: usize,
+    /// What time it is, seconds since 1970: times ahead of it are problems. `None` asks the clock.
+    pub now: Option<u64>,
 }
 
 impl Default for Options {
@@ -23,6 +25,7 @@ impl Default for Options {
         Self {
             replay: false,
             max_problems: 10_000,
+            now: None,
         }
     }
 }

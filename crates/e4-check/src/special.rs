@@ -16,6 +16,10 @@ const DEVICE_SLOTS: usize = 4;
 pub(crate) fn check_symlink(c: &mut Check<'_>, found: &Found<'_>) {
     let (ino, inode) = (found.ino, &found.inode);
     let bs = c.sb.block_size();
+    let fixed = InodeFlags::IMMUTABLE.bits() | InodeFlags::APPEND.bits();
+    if inode.flags.bits() & fixed != 0 {
+        c.report(Problem::SpecialFlags { inode: ino });
+    }
     let own = u64::from(inode.file_acl.is_some()) << (bs.log2() - 9);
     let invalid = Problem::SymlinkInvalid {
         inode: ino,
@@ -138,7 +142,9 @@ pub(crate) fn check_resize_inode(c: &mut Check<'_>, inode: &Inode, ino: InodeNo)
             return;
         }
     }
-    let expected = (1 + reserve * (1 + backups.len() as u64)) << (c.sb.block_size().log2() - 9);
+    let own = u64::from(inode.file_acl.is_some_and(|b| c.is_data_block(b)));
+    let expected =
+        (1 + own + reserve * (1 + backups.len() as u64)) << (c.sb.block_size().log2() - 9);
     if inode.sectors != expected {
         c.report(Problem::SectorCount {
             inode: ino,

@@ -6,7 +6,7 @@
 use crate::problem::Problem;
 use crate::report::Collector;
 use e4_device::Device;
-use e4_format::features::RoCompatFeatures;
+use e4_format::features::{CompatFeatures, RoCompatFeatures};
 use e4_format::superblock::{
     RawSuperblock, SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock,
 };
@@ -119,7 +119,9 @@ pub(crate) fn lenient(sb: &Superblock) -> Superblock {
 }
 
 /// What the fields say about the state of the image.
-pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
+pub(crate) fn check_state(sb: &Superblock, now: u64, found: &mut Collector) {
+    check_features(sb, found);
+    check_times(sb, now, found);
     if sb.reserved_blocks_count() > sb.blocks_count() / 2 {
         let (found_, blocks) = (sb.reserved_blocks_count(), sb.blocks_count());
         found.push(Problem::ReservedBlocks {
@@ -130,7 +132,8 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
     let raw = sb.raw();
     // What e2fsck takes for an external journal, and an impossible size even if nobody uses it.
     let uuid = sb.journal_uuid();
-    if sb.journal_inum().is_some() && uuid != [0; 16] {
+    let external = sb.compat().contains(CompatFeatures::HAS_JOURNAL) && sb.journal_inum().is_none();
+    if !external && uuid != [0; 16] {
         let [a, b, c, d, ..] = uuid;
         let value = u32::from_be_bytes([a, b, c, d]);
         found.push(Problem::SuperblockField {
@@ -139,7 +142,7 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
         });
     }
     let desc_size = raw.s_desc_size.get();
-    if desc_size != 0 && !desc_size.is_power_of_two() {
+    if desc_size != 0 && (!desc_size.is_power_of_two() || desc_size > 1024) {
         let value = desc_size.into();
         found.push(Problem::SuperblockField {
             field: "s_desc_size",
@@ -151,20 +154,11 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
         ("s_min_extra_isize", raw.s_min_extra_isize.get()),
         ("s_want_extra_isize", raw.s_want_extra_isize.get()),
     ] {
-        if usize::from(value) > room || value % 4 != 0 {
+        if room > 0 && (usize::from(value) > room || value % 4 != 0) {
             found.push(Problem::SuperblockField {
                 field,
                 value: value.into(),
             });
-        }
-    }
-    // Quota files of users and groups have reserved numbers.
-    for (what, inum, only) in [
-        ("user", raw.s_usr_quota_inum.get(), 3),
-        ("group", raw.s_grp_quota_inum.get(), 4),
-    ] {
-        if inum != 0 && inum != only {
-            found.push(Problem::QuotaInode { what, found: inum });
         }
     }
     if sb.state().has_errors() || sb.error_count() > 0 {
@@ -174,6 +168,63 @@ pub(crate) fn check_state(sb: &Superblock, found: &mut Collector) {
     }
     if !sb.state().is_clean() && !sb.needs_recovery() {
         found.push(Problem::NotUnmounted {});
+    }
+}
+
+/// Compatible features that are known here. Others do not keep anybody from mounting, but what they demand of
+/// an image cannot be judged.
+const KNOWN_COMPAT: CompatFeatures = CompatFeatures::DIR_PREALLOC
+    .union(CompatFeatures::IMAGIC_INODES)
+    .union(CompatFeatures::HAS_JOURNAL)
+    .union(CompatFeatures::EXT_ATTR)
+    .union(CompatFeatures::RESIZE_INODE)
+    .union(CompatFeatures::DIR_INDEX)
+    .union(CompatFeatures::SPARSE_SUPER2)
+    .union(CompatFeatures::FAST_COMMIT)
+    .union(CompatFeatures::STABLE_INODES)
+    .union(CompatFeatures::ORPHAN_FILE);
+
+const KNOWN_RO_COMPAT: RoCompatFeatures = RoCompatFeatures::SPARSE_SUPER
+    .union(RoCompatFeatures::LARGE_FILE)
+    .union(RoCompatFeatures::HUGE_FILE)
+    .union(RoCompatFeatures::GDT_CSUM)
+    .union(RoCompatFeatures::DIR_NLINK)
+    .union(RoCompatFeatures::EXTRA_ISIZE)
+    .union(RoCompatFeatures::QUOTA)
+    .union(RoCompatFeatures::METADATA_CSUM)
+    .union(RoCompatFeatures::READONLY)
+    .union(RoCompatFeatures::PROJECT)
+    .union(RoCompatFeatures::SHARED_BLOCKS)
+    .union(RoCompatFeatures::VERITY)
+    .union(RoCompatFeatures::ORPHAN_PRESENT);
+
+fn check_features(sb: &Superblock, found: &mut Collector) {
+    let compat = sb.compat().difference(KNOWN_COMPAT).bits();
+    let ro_compat = sb.ro_compat().difference(KNOWN_RO_COMPAT).bits();
+    for (word, bits) in [("compatible", compat), ("read-only compatible", ro_compat)] {
+        if bits != 0 {
+            found.push(Problem::UnknownFeatures { word, bits });
+        }
+    }
+    // One of the two checksums of descriptors, not both.
+    if sb.has_metadata_csum() && sb.ro_compat().contains(RoCompatFeatures::GDT_CSUM) {
+        let (field, value) = ("s_feature_ro_compat", sb.ro_compat().bits());
+        found.push(Problem::SuperblockField { field, value });
+    }
+}
+
+/// How far clocks may differ, seconds.
+const CLOCK_SLACK: u64 = 86_400;
+
+fn check_times(sb: &Superblock, now: u64, found: &mut Collector) {
+    let raw = sb.raw();
+    for (field, value) in [
+        ("s_mtime", raw.s_mtime.get()),
+        ("s_wtime", raw.s_wtime.get()),
+    ] {
+        if u64::from(value) > now.saturating_add(CLOCK_SLACK) {
+            found.push(Problem::SuperblockTime { field, value });
+        }
     }
 }
 

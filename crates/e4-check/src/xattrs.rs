@@ -31,7 +31,11 @@ pub(crate) fn check_inode(c: &mut Check<'_>, found: &Found<'_>) {
     }
     let Some(block) = inode.file_acl else { return };
     if !c.is_data_block(block) {
-        c.report(Problem::XattrOutside { inode: ino, block });
+        // Nobody asks for the attributes of an inode without a name.
+        let named = ino.get() >= c.sb.first_inode() || ino == InodeNo::ROOT;
+        if named || c.sb.contains_range(block, 1) {
+            c.report(Problem::XattrOutside { inode: ino, block });
+        }
         return;
     }
     if let Some(known) = c.xattrs.get_mut(&block.get()) {
@@ -78,7 +82,18 @@ fn check_entries(c: &mut Check<'_>, ino: InodeNo, area: &[u8], first: usize) {
     let in_block = first > 0;
     let mut at = first;
     let mut values: Vec<(usize, usize, usize)> = Vec::new();
-    while let Some(entry) = Entry::read(area, at) {
+    loop {
+        let Some(entry) = Entry::read(area, at) else {
+            // Four zero bytes end the list; anything else there is an entry nobody can read.
+            let left = area.get(at..).and_then(|a| a.first_chunk::<4>());
+            if left.is_some_and(|b| *b != [0; 4]) {
+                c.report(Problem::XattrName {
+                    inode: ino,
+                    offset: at,
+                });
+            }
+            break;
+        };
         let expected = entry.hash_of(u32::from);
         // Some machines hashed names as signed bytes. In an inode the hash may be left out.
         let signed = entry.hash_of(|b| i32::from(b.cast_signed()).cast_unsigned());
@@ -121,6 +136,8 @@ struct Entry<'a> {
     name: &'a [u8],
     from: usize,
     value: &'a [u8],
+    /// The value and what fills its last word.
+    padded: &'a [u8],
     hash: u32,
     next: usize,
 }
@@ -156,19 +173,30 @@ impl<'a> Entry<'a> {
             index,
             name: rest.get(..name_len)?,
             from,
-            value: area.get(from..)?.get(..size)?,
+            value: match size {
+                0 => &[],
+                _ => area.get(from..)?.get(..size)?,
+            },
+            padded: match size {
+                0 => &[],
+                _ => {
+                    let rest = area.get(from..)?;
+                    rest.get(..size.next_multiple_of(4)).unwrap_or(rest)
+                }
+            },
             hash: u32::from_le_bytes([h0, h1, h2, h3]),
             next: at + 16 + name_len.next_multiple_of(4),
         })
     }
 
-    /// The format's hash: name bytes rotated in by 5 bits, value words by 16.
+    /// The format's hash: name bytes rotated in by 5 bits, value words by 16. The last word is taken as it lies
+    /// there, its filling included.
     fn hash_of(&self, byte: impl Fn(u8) -> u32) -> u32 {
         let name = self
             .name
             .iter()
             .fold(0u32, |h, b| h.rotate_left(5) ^ byte(*b));
-        self.value.chunks(4).fold(name, |h, word| {
+        self.padded.chunks(4).fold(name, |h, word| {
             let mut bytes = [0; 4];
             bytes
                 .iter_mut()

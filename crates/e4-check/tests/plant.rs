@@ -254,6 +254,25 @@ fn structure() -> Vec<(&'static str, Base, Plant)> {
         ("QuotaInode", FRESH, |i| {
             i.superblock(|b| put32(b, 0x240, 12))
         }),
+        ("UnknownFeatures", FRESH, |i| {
+            feature_bits(i, 0x5C, |f| f | 0x8000)
+        }),
+        ("UnknownFeatures", FRESH, |i| {
+            feature_bits(i, 0x64, |f| f | 0x2_0000)
+        }),
+        ("SuperblockTime", FRESH, |i| {
+            i.superblock(|b| put32(b, 0x30, u32::MAX))
+        }),
+        ("JournalSize", FRESH, |i| i.inode(8, |b| b[4] ^= 1)),
+        ("JournalUsers", FRESH, |i| journal(i, 0x40, 2)),
+        ("OrphanMarkStale", FRESH, |i| {
+            feature_bits(i, 0x64, |f| f | 0x1_0000)
+        }),
+        ("OrphanLeftover", FRESH, |i| {
+            i.inode(5, |b| put32(b, 0x14, 9))
+        }),
+        ("HiddenInode", FRESH, |i| i.inode(3, |b| put32(b, 0x1C, 8))),
+        ("HiddenInode", FRESH, |i| i.inode(1, |b| put16(b, 2, 8))),
         ("JournalAborted", FRESH, |i| {
             journal(i, 0x20, 5u32.wrapping_neg())
         }),
@@ -342,6 +361,12 @@ fn inodes() -> Vec<(&'static str, Base, Plant)> {
         ("LargeFileFlag", FILLED, |i| {
             feature_bits(i, 0x64, |f| f & !2);
             link(i, "big", |b| put32(b, 4, 0xC000_0000));
+        }),
+        ("InodeTime", FILLED, |i| {
+            link(i, "big", |b| {
+                put32(b, 0x10, u32::MAX);
+                put32(b, 0x88, 3);
+            })
         }),
         ("ResizeInode", FRESH, |i| i.block_mut(5)[0] ^= 1),
         ("ExtentNode", FILLED, |i| link(i, "big", |b| b[0x28] ^= 1)),

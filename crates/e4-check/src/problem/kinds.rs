@@ -82,6 +82,10 @@ problems! {
         "{found} of {blocks} blocks are reserved for root, more than half" "set a sane number with tune2fs -r";
     SuperblockField { field: &'static str, value: u32 } Error
         "the superblock's {field} is {value:#x}, which has no meaning here" "e2fsck refuses such an image; clear the field with debugfs (ssv)";
+    UnknownFeatures { word: &'static str, bits: u32 } Error
+        "the filesystem has {word} features nobody here knows ({bits:#x}); what they ask for was not checked" "use the e2fsck of whoever set them";
+    SuperblockTime { field: &'static str, value: u32 } Error
+        "the superblock's {field} is {value}, more than a day ahead of the clock" "set the clock, or let e2fsck -f correct the time";
     QuotaInode { what: &'static str, found: u32 } Error
         "the superblock names inode {found} as the {what} quota file, which it cannot be" "e2fsck -f clears the field";
     SuperblockFreeBlocks { found: u64, expected: u64 } Error
@@ -133,6 +137,10 @@ problems! {
         "the superblock names inode {inode} as the journal, but the filesystem has none" "e2fsck -f settles which is right";
     JournalReadOnlyFeatures { bits: u32 } Error
         "the journal has features nobody knows ({bits:#x}); no mount will accept it" "e2fsck -f recreates the journal";
+    JournalSize { inode: InodeNo, found: u64, expected: u64 } Error
+        "inode {inode}, the journal, has {found} bytes instead of {expected}" "e2fsck -f recreates it";
+    JournalUsers { found: u32 } Error
+        "the journal says that {found} filesystems use it" "e2fsck -f corrects it";
     JournalAborted { errno: i32 } Error
         "the journal was aborted with error {errno}" "look for the cause in the log of the machine; e2fsck -f clears it";
 
@@ -167,6 +175,10 @@ problems! {
         "inode {inode}: a device, pipe or socket of {size} bytes" "e2fsck -f sets the size to 0";
     SymlinkInvalid { inode: InodeNo, size: u64 } Error
         "inode {inode}: a symlink whose target and length ({size}) do not match" "e2fsck -f removes it; make it anew";
+    HiddenInode { inode: InodeNo, field: &'static str, value: u64 } Error
+        "inode {inode} is reserved and not in use, but its {field} is {value:#x}" "e2fsck -f clears it";
+    InodeTime { inode: InodeNo, field: &'static str } Error
+        "inode {inode}: {field} lies behind the year 2310; an old kernel wrote times before 1970 so" "e2fsck -f corrects it";
     LargeFileFlag { inode: InodeNo, size: u64 } Error
         "inode {inode} has {size} bytes, but the filesystem is not marked for large files" "e2fsck -f sets the mark";
     ResizeInode { inode: InodeNo, region: Region } Error
@@ -292,6 +304,8 @@ problems! {
     // Orphans.
     OrphansPending { count: u64 } Warning
         "{count} inodes wait to be truncated or deleted" "the next mount does it";
+    OrphanLeftover { inode: InodeNo, dtime: u32 } Error
+        "inode {inode} has inode {dtime} as deletion time: it was on a list of orphans that is lost" "e2fsck -f clears it";
     OrphanList { found: u32 } Error
         "the list of orphans leads to inode {found}, which cannot be on it" "e2fsck -f ends the list there";
     OrphanLoop { inode: InodeNo } Error
@@ -302,6 +316,8 @@ problems! {
         "inode {inode}: {error} (block {block})" "e2fsck -f recreates the orphan file";
     OrphanEntry { inode: InodeNo, block: FsBlock, found: u32 } Error
         "inode {inode}, block {block}: orphan {found} is no inode in use" "e2fsck -f clears the entry";
+    OrphanMarkStale { } Error
+        "the superblock says that the orphan file is in use, but there is no orphan in it" "e2fsck -f clears the mark";
     OrphanMark { count: u64 } Error
         "the orphan file holds {count} inodes, but the superblock does not say so" "e2fsck -f clears them";
 

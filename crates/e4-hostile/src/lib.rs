@@ -1,0 +1,25 @@
+//! Hostile images: sound ones to begin with, ways to damage them that put checksums right again, and judges
+//! that compare what e4 says about the result with what others say.
+//!
+//! ```text
+//!   layout.rs   a sound image as a list of pieces: every block and record of metadata, and where it lies
+//!   seal.rs     the checksum of a piece, computed anew whatever the piece holds
+//!   mutate.rs   damage: blind, or aimed at fields, sealed or not; reproducible from a seed
+//!   bases.rs    sound images of many shapes, made by mke2fs, debugfs and the kernel
+//!   judge.rs    e4-check's verdict against that of `e2fsck -fn`
+//! ```
+//!
+//! Invariant: nothing here panics on what a mutation made of an image: places are those of the sound image, and
+//! every access is checked. No library depends on this crate.
+
+pub mod agreement;
+pub mod bases;
+pub mod bytes;
+pub mod judge;
+pub mod layout;
+pub mod mutate;
+pub mod random;
+pub mod seal;
+
+pub use layout::{Class, Layout, Piece};
+pub use random::Random;
