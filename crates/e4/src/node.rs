@@ -338,7 +338,7 @@ impl Node {
     /// # Errors
     /// Not yet.
     pub fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        Err(self.not_yet("xattrs"))
+        Ok(Vec::new())
     }
 
     /// Sets an extended attribute.

@@ -5,5 +5,6 @@
 
 mod kernel;
 mod matrix;
+mod names;
 mod tools;
 mod workload;
