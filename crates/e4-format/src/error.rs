@@ -220,6 +220,8 @@ pub enum FormatError {
     },
     #[error("attribute at byte {offset}: name or value outside its area")]
     XattrEntry { offset: usize },
+    #[error("attributes of {needed} bytes where {room} are left")]
+    XattrSpace { needed: usize, room: usize },
     #[error("attribute at byte {offset}: value in inode {inode}, which is not supported")]
     XattrValueInode { offset: usize, inode: u32 },
 

@@ -1,7 +1,14 @@
-//! Extended attributes: in the inode behind its fields, and in a block of their own. Read only for now.
+//! Extended attributes: in the inode behind its fields, and in a block of their own.
 //!
 //! Decisions: one list of entries serves both places; they differ in where it begins and what value
 //! offsets count from. Values in inodes of their own (`ea_inode`) are an unsupported feature.
+
+mod write;
+
+pub use write::{
+    REFCOUNT_MAX, block_hash, block_room, fits, inode_room, same_attributes, write_block,
+    write_in_inode,
+};
 
 use crate::csum::crc32c;
 use crate::error::FormatError;

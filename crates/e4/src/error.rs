@@ -200,6 +200,12 @@ pub enum Error {
         /// The full name.
         name: String,
     },
+    /// A default ACL for something that is no directory.
+    #[error("inode {ino} is no directory and cannot have a default ACL")]
+    NoDefaultAcl {
+        /// The inode.
+        ino: InodeNo,
+    },
     /// A name of an extended attribute over 255 bytes.
     #[error("the name of an extended attribute has {len} bytes, more than 255")]
     AttributeName {
@@ -280,6 +286,7 @@ impl Error {
         const EIO: i32 = 5;
         const E2BIG: i32 = 7;
         const EAGAIN: i32 = 11;
+        const EACCES: i32 = 13;
         const EBUSY: i32 = 16;
         const EEXIST: i32 = 17;
         const ENOTDIR: i32 = 20;
@@ -320,6 +327,7 @@ impl Error {
             Self::NotPermitted { .. } => EPERM,
             Self::Stale { .. } => ESTALE,
             Self::NoAttribute { .. } => ENODATA,
+            Self::NoDefaultAcl { .. } => EACCES,
             Self::AttributeNamespace { .. } => EOPNOTSUPP,
             Self::AttributeName { .. } => ERANGE,
             Self::AttributeTooBig { .. } => E2BIG,

@@ -4,6 +4,7 @@
 //!   fs.rs, node.rs, file.rs  what users hold  mount/   open, recover, unmount, what inodes share
 //!   dir/              names                   inode/   inodes in memory and on disk, orphans
 //!   data/             reads and writes        extent/  the one lookup, trees inside handles
+//!   xattr/            extended attributes, ACLs
 //!   alloc/            blocks and inodes       meta.rs  verified metadata blocks
 //! ```
 //!
@@ -22,6 +23,7 @@ mod meta;
 mod mount;
 mod node;
 mod paths;
+mod xattr;
 
 pub use data::context::{Ack, IoContext, IoEvent, Then};
 pub use dir::DirEntryInfo;

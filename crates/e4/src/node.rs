@@ -324,45 +324,36 @@ impl Node {
         Ok(self.with(hold))
     }
 
-    /// The value of an extended attribute.
+    /// The value of an extended attribute by its full name (`user.x`); an ACL in the form the kernel hands out.
     ///
     /// # Errors
-    /// Not yet.
+    /// A namespace that does not exist; damage.
     pub fn get_xattr(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        let _ = name;
-        Err(self.not_yet("xattrs"))
+        self.shared().get_xattr(&self.hold, name)
     }
 
     /// The full names of the extended attributes.
     ///
     /// # Errors
-    /// Not yet.
+    /// Damage.
     pub fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
+        self.shared().list_xattr(&self.hold)
     }
 
-    /// Sets an extended attribute.
+    /// Sets an extended attribute. An access ACL changes the mode as well.
     ///
     /// # Errors
-    /// Not yet.
+    /// It exists, or does not, against `how`; the namespace does not exist, or is not for this kind of file; it does not fit;
+    /// this inode is immutable or append-only.
     pub fn set_xattr(&self, name: &[u8], value: &[u8], how: XattrSet) -> Result<()> {
-        let _ = (name, value, how);
-        Err(self.not_yet("xattrs"))
+        self.shared().set_xattr(&self.hold, name, value, how)
     }
 
     /// Removes an extended attribute.
     ///
     /// # Errors
-    /// Not yet.
+    /// There is none of this name; as [`Node::set_xattr`].
     pub fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        let _ = name;
-        Err(self.not_yet("xattrs"))
-    }
-
-    fn not_yet(&self, what: &str) -> Error {
-        Error::Unsupported {
-            image: Arc::clone(&self.shared().image),
-            what: what.to_owned(),
-        }
+        self.shared().remove_xattr(&self.hold, name)
     }
 }

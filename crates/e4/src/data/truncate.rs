@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::extent::{TreeEdit, TreeView, shape, tree_error};
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState};
 use crate::mount::Shared;
+use crate::xattr::CREDITS_PER_XATTR;
 
 /// What becomes of the inode when its blocks are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +170,7 @@ impl Shared {
         core.disk.dtime = u32::try_from(self.now().sec.max(1)).unwrap_or(u32::MAX);
         core.disk.links_count = 0;
         core.disk.mode = 0;
+        self.drop_xattrs(handle, state.ino, core)?;
         self.store_core(handle, state, core, true)?;
         if planted!(LeakInode) {
             return Ok(());
@@ -183,7 +185,12 @@ fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
         true => METADATA_BLOCKS.div_ceil(meta.limits().revokes_per_credit.max(1)) + 1,
         false => 0,
     };
-    let fixed = CREDITS_PER_STORE + CREDITS_PER_ORPHAN + CREDITS_PER_INODE + 2 + revokes;
+    let fixed = CREDITS_PER_STORE
+        + CREDITS_PER_ORPHAN
+        + CREDITS_PER_INODE
+        + 2
+        + revokes
+        + CREDITS_PER_XATTR;
     if !core.disk.has_extents() {
         return Ok(fixed);
     }

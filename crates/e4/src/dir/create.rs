@@ -9,6 +9,7 @@ use e4_dir::credits_for_insert;
 use e4_extent::ROOT_LEN;
 use e4_format::extent::{capacity_root, write_leaf};
 use e4_format::features::IncompatFeatures;
+use e4_format::xattr::{self, XattrNamespace};
 use e4_format::{FileType, FsBlock, Inode as DiskInode, InodeFlags, InodeNo};
 use e4_journal::Handle;
 use e4_sync::Arc;
@@ -23,6 +24,7 @@ use crate::extent::shape;
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Hold, Inode, InodeState};
 use crate::mount::Shared;
 use crate::node::NewInode;
+use crate::xattr::{CREDITS_PER_XATTR, Lists};
 
 /// Flags that children inherit: `chattr` s u c S d A B j t D P, casefold and DAX.
 const INHERITED: u32 = 0x1
@@ -54,6 +56,8 @@ pub(super) struct Newborn {
     pub(super) disk: DiskInode,
     /// Its first block, if it has one.
     block: Option<FsBlock>,
+    /// ACLs from its directory.
+    xattrs: Lists,
 }
 
 /// What to make.
@@ -91,7 +95,7 @@ impl Shared {
         if kind == FileType::Directory {
             count_subdirectory(&mut core);
         }
-        self.store_new_inode(&mut handle, newborn.ino, &newborn.disk)?;
+        self.store_newborn(&mut handle, &newborn)?;
         self.touch_directory(&mut handle, state, &mut core)?;
         drop(core);
         drop(handle);
@@ -106,7 +110,8 @@ impl Shared {
         birth: Birth<'_>,
     ) -> Result<Newborn> {
         let kind = birth.new.kind;
-        let disk = self.new_inode(parent, birth)?;
+        let mut disk = self.new_inode(parent, birth)?;
+        let xattrs = self.inherit_acl(parent, birth, &mut disk)?;
         if kind == FileType::Directory {
             self.check_links(parent)?;
         }
@@ -116,13 +121,14 @@ impl Shared {
             kind,
             disk,
             block: None,
+            xattrs,
         };
         let filled = match kind {
             FileType::Directory => self.init_directory(handle, &mut newborn, parent.ino),
             FileType::Symlink => self.init_symlink(handle, &mut newborn, birth.target),
             _ => Ok(()),
         };
-        match filled {
+        match filled.and_then(|()| self.init_xattrs(handle, &mut newborn)) {
             Ok(()) => Ok(newborn),
             Err(error) => {
                 self.unmake(handle, &newborn)?;
@@ -137,8 +143,67 @@ impl Shared {
             handle.forget(block)?;
             self.alloc.free(handle, block, 1)?;
         }
+        let mut core = Core::new(newborn.disk.clone());
+        self.drop_xattrs(handle, newborn.ino, &mut core)?;
         self.alloc
             .free_inode(handle, newborn.ino, Some(newborn.kind))
+    }
+
+    /// The ACLs a new inode gets from its directory, and what they or the umask leave of its mode.
+    fn inherit_acl(
+        &self,
+        parent: &InodeState,
+        birth: Birth<'_>,
+        disk: &mut DiskInode,
+    ) -> Result<Lists> {
+        let room = xattr::inode_room(self.sb.inode_size(), disk.extra_isize);
+        let mut lists = Lists {
+            room,
+            ..Lists::default()
+        };
+        if birth.new.kind == FileType::Symlink {
+            return Ok(lists);
+        }
+        let Some(acl) = self.default_acl(parent)? else {
+            disk.mode &= !(birth.new.umask & 0o777);
+            return Ok(lists);
+        };
+        let inherited = acl.inherit(disk.mode, birth.new.kind == FileType::Directory);
+        disk.mode = disk.mode & !0o777 | inherited.mode;
+        for (which, acl) in [
+            (XattrNamespace::PosixAclAccess, inherited.access),
+            (XattrNamespace::PosixAclDefault, inherited.default),
+        ] {
+            if let Some(acl) = acl {
+                lists = self.place_xattr(&lists, (which, b""), Some(&acl.to_disk()))?;
+            }
+        }
+        Ok(lists)
+    }
+
+    /// Gives a new inode the block its attributes need, if they need one.
+    fn init_xattrs(&self, handle: &mut Handle, newborn: &mut Newborn) -> Result<()> {
+        if newborn.xattrs.block.is_empty() {
+            return Ok(());
+        }
+        let goal = self.alloc.goal_of_inode(newborn.ino);
+        let whose = (newborn.ino, goal);
+        newborn.disk.file_acl = self.exchange_block(handle, whose, None, &newborn.xattrs.block)?;
+        newborn.disk.sectors += u64::from(self.sb.block_size().bytes() / 512);
+        Ok(())
+    }
+
+    /// Stores a new inode, attributes included. One credit.
+    pub(super) fn store_newborn(&self, handle: &mut Handle, newborn: &Newborn) -> Result<()> {
+        self.store_new_inode(handle, newborn.ino, &newborn.disk)?;
+        if newborn.xattrs.body.is_empty() {
+            return Ok(());
+        }
+        let extra = newborn.disk.extra_isize;
+        self.edit_inode(handle, newborn.ino, |bytes| {
+            newborn.xattrs.write_body(bytes, extra)?;
+            newborn.disk.encode(bytes, &self.sb, newborn.ino)
+        })
     }
 
     /// Adds a name. Nothing has changed on an error.
@@ -185,7 +250,7 @@ impl Shared {
         let new = birth.new;
         let now = self.now();
         let mut disk = DiskInode::empty(&self.sb);
-        disk.mode = new.kind.mode_bits() | (new.mode & !new.umask & 0o7777);
+        disk.mode = new.kind.mode_bits() | (new.mode & 0o7777);
         disk.links_count = 1;
         (disk.uid, disk.gid) = (new.uid, new.gid);
         disk.generation = self.new_generation();
@@ -335,7 +400,10 @@ pub(super) fn birth_credits(birth: Birth<'_>) -> u32 {
         FileType::Symlink => birth.target.len() >= FAST_LINK_MAX,
         _ => false,
     };
-    CREDITS_PER_INODE + CREDITS_PER_STORE + u32::from(block) * (CREDITS_PER_ALLOC + 2)
+    CREDITS_PER_INODE
+        + CREDITS_PER_STORE
+        + CREDITS_PER_XATTR
+        + u32::from(block) * (CREDITS_PER_ALLOC + 2)
 }
 
 fn create_credits(state: &InodeState, core: &Core, birth: Birth<'_>) -> Result<u32> {

@@ -106,7 +106,7 @@ impl Shared {
             self.unmake(&mut handle, &newborn)?;
             return Err(error);
         }
-        self.store_new_inode(&mut handle, newborn.ino, &newborn.disk)?;
+        self.store_newborn(&mut handle, &newborn)?;
         drop(handle);
         // Nobody else can have loaded it: no name, and no link that a number would be believed for.
         let inode = self.orphan_inode(newborn.ino)?;

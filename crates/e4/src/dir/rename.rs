@@ -290,7 +290,7 @@ impl Shared {
     ) -> Result<()> {
         let state = plan.from.dir.data();
         if let Some(newborn) = whiteout {
-            self.store_new_inode(handle, newborn.ino, &newborn.disk)?;
+            self.store_newborn(handle, newborn)?;
         }
         let mut core = state.core.write();
         match whiteout {

@@ -7,6 +7,7 @@ use super::{CREDITS_PER_STORE, Core, Inode, InodeState};
 use crate::data::converter::Conv;
 use crate::error::{Error, Result};
 use crate::mount::Shared;
+use crate::xattr::CREDITS_PER_XATTR;
 
 /// What to change about an inode; `None` stays as it is. The time of the change itself (`ctime`) becomes now,
 /// unless it is given.
@@ -93,12 +94,15 @@ impl Shared {
 
     fn set_fields(&self, state: &InodeState, change: &SetAttr) -> Result<()> {
         let _names = state.namespace.write();
-        let mut handle = self.meta.start(CREDITS_PER_STORE)?;
+        let mut handle = self.meta.start(CREDITS_PER_STORE + CREDITS_PER_XATTR)?;
         let mut core = state.core.write();
-        let disk = &mut core.disk;
         if let Some(mode) = change.mode {
-            disk.mode = disk.mode & !0o7777 | mode & 0o7777;
+            core.disk.mode = core.disk.mode & !0o7777 | mode & 0o7777;
+            if state.kind != Some(FileType::Symlink) {
+                self.chmod_acl(&mut handle, state, &mut core)?;
+            }
         }
+        let disk = &mut core.disk;
         if let Some(flags) = change.flags {
             let kept = disk.flags.bits() & !CHANGEABLE;
             disk.flags = InodeFlags::from_bits(kept | flags.bits() & CHANGEABLE);

@@ -107,6 +107,21 @@ impl Shared {
         })
     }
 
+    /// Looks at the bytes of an inode in its table block.
+    pub(crate) fn with_inode_bytes<T>(
+        &self,
+        ino: InodeNo,
+        look: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+    ) -> Result<T> {
+        let (block, at) = locate(&self.image, &self.meta, &self.sb, ino)?;
+        let block = meta::read_plain(&self.meta, block)?;
+        let data = block.data();
+        let bytes = data
+            .get(at.offset..at.offset + self.sb.inode_size())
+            .ok_or_else(|| bad(&self.image, ino, "lies outside its table"))?;
+        look(bytes).map_err(|source| meta::format_error(&self.image, source))
+    }
+
     /// Changes the bytes of an inode in its table block. One credit.
     pub(crate) fn edit_inode(
         &self,

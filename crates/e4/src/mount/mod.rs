@@ -33,6 +33,7 @@ use crate::data::pump::Pump;
 use crate::error::{Error, Result};
 use crate::file::Stat;
 use crate::inode::{Inode, InodeTable, Orphans};
+use crate::xattr::XattrBlocks;
 
 pub(crate) use open::mount;
 pub(crate) use stats::Counters;
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) orphans: Mutex<Orphans>,
     /// One rename across directories at a time.
     pub(crate) rename_turn: Mutex<()>,
+    pub(crate) xattr_blocks: Mutex<XattrBlocks>,
     /// Length of the orphan list on disk.
     pub(crate) orphans_listed: AtomicUsize,
     /// Deleted inodes whose last user went while I/O was in flight.

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::extent::{NodeBytes, read_node};
 use crate::inode::{InodeTable, Orphans, read_inode};
 use crate::meta::format_error;
+use crate::xattr::XattrBlocks;
 
 /// Opens an image. See [`crate::Filesystem::open`].
 pub(crate) fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<Mounted> {
@@ -279,6 +280,7 @@ fn build(
         epoch: PublishEpoch::new(),
         orphans: Mutex::new(Rank::ORPHAN, Orphans::default()),
         rename_turn: Mutex::new(Rank::RENAME, ()),
+        xattr_blocks: Mutex::new(Rank::XATTR_BLOCKS, XattrBlocks::default()),
         orphans_listed: AtomicUsize::new(0),
         dead: Mutex::new(Rank::LEAF, Vec::new()),
         stats: Counters::default(),
