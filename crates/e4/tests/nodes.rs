@@ -208,7 +208,7 @@ fn deleted_and_open() {
             let name = format!("f{i}");
             let node = root.create(name.as_bytes(), &file).unwrap();
             let file = node.open(OpenFlags::read_write()).unwrap();
-            file.write_at(0, &[i; 30_000]).unwrap();
+            file.write_at(0, &vec![i; 30_000]).unwrap();
             root.unlink(name.as_bytes()).unwrap();
             assert_eq!(file.stat().links, 0);
             open.push(file);
@@ -217,7 +217,7 @@ fn deleted_and_open() {
         let tmp = root.tmpfile(&file).unwrap();
         let kept = root.tmpfile(&file).unwrap();
         for (i, file) in open.iter().enumerate() {
-            let mut buf = [0; 30_000];
+            let mut buf = vec![0; 30_000];
             file.read_at(0, &mut buf).unwrap();
             assert!(buf.iter().all(|b| usize::from(*b) == i));
         }
