@@ -17,6 +17,7 @@ flags of the well-known tool of its name. Without a verb, e4 runs its demonstrat
 const AFTER_LONG_HELP: &str = "\
 Examples:
   e4 mkfs disk.img 2G                       make a 2 GiB image, as mke2fs -t ext4 would
+  e4 build -o root.img rootfs/              an image of a tree, the same bytes every time
   e4 put notes.txt disk.img:/notes.txt      copy a file into it
   e4 ls -l disk.img:/                       look at it
   e4 cat disk.img:/notes.txt
@@ -50,6 +51,8 @@ pub struct Cli {
 pub enum Verb {
     /// Make an ext4 filesystem in an image
     Mkfs(Box<verbs::mkfs::MkfsArgs>),
+    /// Build an image from directories
+    Build(Box<verbs::build::BuildArgs>),
     /// Show what an image's superblock says
     Info(verbs::info::InfoArgs),
     /// List a directory
@@ -84,6 +87,7 @@ impl Verb {
     pub fn common(&self) -> Common {
         match self {
             Self::Mkfs(a) => a.common.clone(),
+            Self::Build(a) => a.common.clone(),
             Self::Info(a) => a.common.clone(),
             Self::Ls(a) => a.common.clone(),
             Self::Cat(a) => a.common.clone(),

@@ -63,6 +63,7 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
     let outcome = match verb {
         None => verbs::demo::run(&verbs::demo::DemoArgs::default(), ui),
         Some(Verb::Mkfs(args)) => verbs::mkfs::run(&args, ui),
+        Some(Verb::Build(args)) => verbs::build::run(&args, ui),
         Some(Verb::Info(args)) => verbs::info::run(&args, ui),
         Some(Verb::Ls(args)) => verbs::ls::run(&args, ui),
         Some(Verb::Cat(args)) => verbs::cat::run(&args, ui),

@@ -17,6 +17,15 @@ const DIRECTORIES: u32 = 2;
 /// Old superblocks (and those of other filesystems) at the start of the medium are destroyed up to here.
 const WIPE: usize = 4096;
 
+/// What a group holds besides blocks. Its used inodes are the first ones of its table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupUsage {
+    /// Inodes in use.
+    pub inodes: u32,
+    /// Directories among them.
+    pub directories: u32,
+}
+
 /// What was written.
 pub(crate) struct Written {
     pub(crate) superblock: Superblock,
@@ -37,11 +46,27 @@ pub(crate) fn write(
         disk.flush()?;
         zero_unknown(&mut disk, &sb, plan)?;
     }
-    let journal = system_files::write(&mut disk, geo, &sb, plan, params, id)?;
-    if let Some(journal) = journal {
+    let system = system_files::write(&mut disk, geo, &sb, plan, params, id)?;
+    let at = plan.groups.first().map_or(0, |g| g.inode_table);
+    disk.write(at, &system.table)?;
+    if let Some(journal) = system.journal {
         put_journal_backup(sb.raw_mut(), &journal.i_block, journal.size);
     }
-    let table = write_groups(&mut disk, &mut sb, plan)?;
+    let usage = [GroupUsage {
+        inodes: system_files::used_inodes(plan),
+        directories: DIRECTORIES,
+    }];
+    finish(disk, sb, plan, &usage)
+}
+
+/// Writes what sums everything up: bitmaps, descriptors, copies and, last, the superblock.
+pub(crate) fn finish(
+    mut disk: Disk<'_>,
+    mut sb: Superblock,
+    plan: &Plan,
+    usage: &[GroupUsage],
+) -> Result<Written, MkfsError> {
+    let table = write_groups(&mut disk, &mut sb, plan, usage)?;
     sb.raw_mut()
         .s_overhead_blocks
         .set(u32::try_from(plan.overhead).unwrap_or(0));
@@ -75,6 +100,7 @@ fn write_groups(
     disk: &mut Disk<'_>,
     sb: &mut Superblock,
     plan: &Plan,
+    usage: &[GroupUsage],
 ) -> Result<Vec<u8>, MkfsError> {
     let mut table = vec![0; sb.gdt_blocks() as usize * sb.block_size().len()];
     let (mut free_blocks, mut free_inodes) = (0u64, 0u32);
@@ -83,7 +109,8 @@ fn write_groups(
         if group.get() % 1024 == 0 {
             disk.progress(Stage::Groups, group.get().into(), total);
         }
-        let desc = write_group(disk, sb, plan, group, *place)?;
+        let own = usage.get(group.get() as usize).copied().unwrap_or_default();
+        let desc = write_group(disk, sb, plan, group, (*place, own))?;
         free_blocks += u64::from(desc.free_blocks_count);
         free_inodes += desc.free_inodes_count;
         let Some((block, offset)) = sb.desc_location(group) else {
@@ -108,18 +135,14 @@ fn write_group(
     sb: &Superblock,
     plan: &Plan,
     group: GroupNo,
-    place: GroupPlan,
+    (place, own): (GroupPlan, GroupUsage),
 ) -> Result<GroupDesc, MkfsError> {
     let first = sb.group_first_block(group).map_or(0, FsBlock::get);
     let blocks = sb.blocks_in_group(group);
     let end = first + u64::from(blocks);
     let used = plan.space.used_count(first, end);
     let ipg = sb.inodes_per_group();
-    let used_inodes = if group.get() == 0 {
-        system_files::used_inodes(plan)
-    } else {
-        0
-    };
+    let used_inodes = own.inodes.min(ipg);
     let lazy = sb.has_group_desc_csum();
     let mut desc = GroupDesc {
         block_bitmap: FsBlock::new(place.block_bitmap),
@@ -127,7 +150,7 @@ fn write_group(
         inode_table: FsBlock::new(place.inode_table),
         free_blocks_count: blocks - u32::try_from(used).unwrap_or(blocks),
         free_inodes_count: ipg - used_inodes,
-        used_dirs_count: if group.get() == 0 { DIRECTORIES } else { 0 },
+        used_dirs_count: own.directories,
         flags: if lazy {
             BgFlags::INODE_ZEROED
         } else {
@@ -154,7 +177,7 @@ fn write_group(
         }
         disk.write(place.block_bitmap, &bytes)?;
     }
-    if lazy && group.get() != 0 {
+    if lazy && used_inodes == 0 {
         desc.flags.insert(BgFlags::INODE_UNINIT);
     } else {
         let mut bytes = vec![0; sb.block_size().len()];

@@ -22,10 +22,13 @@
 //! - Journal, orphan file and directory blocks follow from the places above, and with them the free block
 //!   lists of the groups they lie in.
 //!
+//! A builder that fills an image before it is written begins with a [`Draft`] instead.
+//!
 //! Not written: meta_bg, bigalloc, inline_data, quota, mmp, casefold, encrypt, ea_inode, large_dir,
 //! external journals. Asking for them is an error that says so.
 
 mod content;
+mod draft;
 mod error;
 mod feature_list;
 mod geometry;
@@ -37,6 +40,8 @@ mod space;
 mod superblock;
 mod system_files;
 
+pub use content::GroupUsage;
+pub use draft::{Draft, SystemTable};
 pub use error::MkfsError;
 pub use feature_list::Features;
 pub use params::{Medium, Params, Usage};
@@ -97,7 +102,7 @@ pub fn format(
     let geo = geometry::decide(params, info.size, &info.name, &mut notes)?;
     let id = superblock::Identity::of(params)?;
     let sb = superblock::build(&geo, params, &id)?;
-    let plan = plan::plan(&geo, &sb)?;
+    let plan = plan::plan(&geo, &sb, true)?;
     let disk = medium::Disk::new(device, geo.block_size, progress);
     let written = content::write(disk, &geo, sb, &plan, params, &id)?;
     Ok(Report {

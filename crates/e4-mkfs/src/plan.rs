@@ -66,8 +66,9 @@ fn end_of(sb: &Superblock, group: u32) -> u64 {
     first_of(sb, group) + u64::from(sb.blocks_in_group(GroupNo::new(group)))
 }
 
-/// Lays everything out.
-pub(crate) fn plan(geo: &Geometry, sb: &Superblock) -> Result<Plan, MkfsError> {
+/// Lays everything out. Without `directories` the root and lost+found get no blocks: whoever fills
+/// the image places them.
+pub(crate) fn plan(geo: &Geometry, sb: &Superblock, directories: bool) -> Result<Plan, MkfsError> {
     let first = u64::from(sb.first_data_block());
     let mut space = SpaceMap::new(first, sb.blocks_count());
     let mut overhead = first;
@@ -90,10 +91,12 @@ pub(crate) fn plan(geo: &Geometry, sb: &Superblock) -> Result<Plan, MkfsError> {
             .take(first, 1)
             .ok_or(MkfsError::NoRoom { what, blocks: 1 })
     };
-    let root = place_file(geo, &mut space, first, 1, "the root directory")?;
-    let bytes_per_block = u64::from(geo.block_size.bytes());
-    let len = (LOST_AND_FOUND_BYTES / bytes_per_block).clamp(2, DIRECT_BLOCKS);
-    let lost_and_found = place_file(geo, &mut space, first, len, "lost+found")?;
+    let (mut root, mut lost_and_found) = (FilePlan::default(), FilePlan::default());
+    if directories {
+        root = place_file(geo, &mut space, first, 1, "the root directory")?;
+        let len = lost_and_found_blocks(geo);
+        lost_and_found = place_file(geo, &mut space, first, len, "lost+found")?;
+    }
     let resize_dind = if geo.features.compat(CompatFeatures::RESIZE_INODE) {
         Some(one(&mut space, "the resize inode")?.start)
     } else {
@@ -124,6 +127,11 @@ pub(crate) fn plan(geo: &Geometry, sb: &Superblock) -> Result<Plan, MkfsError> {
         orphan_file,
         overhead,
     })
+}
+
+/// Blocks of `lost+found` in a fresh image.
+pub(crate) fn lost_and_found_blocks(geo: &Geometry) -> u64 {
+    (LOST_AND_FOUND_BYTES / u64::from(geo.block_size.bytes())).clamp(2, DIRECT_BLOCKS)
 }
 
 fn place_group_metadata(

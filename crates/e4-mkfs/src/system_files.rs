@@ -50,7 +50,15 @@ struct Builder<'a> {
     id: &'a Identity,
 }
 
-/// Writes the used part of group 0's inode table and all contents.
+/// What [`write`] leaves to its caller.
+pub(crate) struct SystemInodes {
+    /// The start of group 0's inode table, in whole blocks: not written yet.
+    pub(crate) table: Vec<u8>,
+    pub(crate) journal: Option<JournalMap>,
+}
+
+/// Writes all contents of the system files. Root and lost+found stay free inodes if the plan gives
+/// them no blocks.
 pub(crate) fn write(
     disk: &mut Disk<'_>,
     geo: &Geometry,
@@ -58,7 +66,7 @@ pub(crate) fn write(
     plan: &Plan,
     params: &Params,
     id: &Identity,
-) -> Result<Option<JournalMap>, MkfsError> {
+) -> Result<SystemInodes, MkfsError> {
     disk.progress(Stage::SystemFiles, 0, 1);
     let build = Builder {
         geo,
@@ -75,8 +83,10 @@ pub(crate) fn write(
         let Some(ino) = InodeNo::new(n) else { continue };
         let mut inode = build.empty(n);
         match n {
-            ROOT => build.root(disk, &mut inode)?,
-            LOST_AND_FOUND => build.lost_and_found(disk, &mut inode)?,
+            ROOT if !plan.root.data.is_empty() => build.root(disk, &mut inode)?,
+            LOST_AND_FOUND if !plan.lost_and_found.data.is_empty() => {
+                build.lost_and_found(disk, &mut inode)?;
+            }
             RESIZE => build.resize(disk, &mut inode)?,
             JOURNAL => {
                 build.journal(disk, &mut inode)?;
@@ -90,10 +100,8 @@ pub(crate) fn write(
         }
         inode.encode(slot, sb, ino).map_err(failed("an inode"))?;
     }
-    let at = plan.groups.first().map_or(0, |g| g.inode_table);
-    disk.write(at, &table)?;
     disk.progress(Stage::SystemFiles, 1, 1);
-    Ok(journal)
+    Ok(SystemInodes { table, journal })
 }
 
 fn failed(what: &'static str) -> impl Fn(FormatError) -> MkfsError {

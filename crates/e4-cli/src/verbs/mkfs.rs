@@ -274,7 +274,7 @@ fn params(args: &MkfsArgs) -> Result<Params> {
 }
 
 /// `None` means random.
-fn parse_uuid(text: &str) -> Result<Option<[u8; 16]>> {
+pub(super) fn parse_uuid(text: &str) -> Result<Option<[u8; 16]>> {
     Ok(match text {
         "random" | "time" => None,
         "clear" => Some([0; 16]),
@@ -282,7 +282,7 @@ fn parse_uuid(text: &str) -> Result<Option<[u8; 16]>> {
     })
 }
 
-fn source_date() -> Result<Option<i64>> {
+pub(super) fn source_date() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => Ok(Some(text.parse().context("SOURCE_DATE_EPOCH")?)),
         Err(_) => Ok(None),

@@ -1,6 +1,8 @@
 //! One file per verb: its arguments (with the help text) and its `run`.
 
 pub mod aio_stress;
+pub mod build;
+mod build_output;
 pub mod cat;
 pub mod check;
 

@@ -7,7 +7,7 @@
 
 mod edit;
 
-pub use edit::{init_block, init_first_block, insert, remove, set_inode};
+pub use edit::{append, init_block, init_first_block, insert, remove, set_inode};
 
 use crate::csum::crc32c;
 use crate::error::FormatError;
