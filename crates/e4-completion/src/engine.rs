@@ -191,38 +191,30 @@ impl<C: Converter> Engine<C> {
         self.batch(done.into_iter().collect(), false);
     }
 
-    fn batch(&self, done: Vec<Done<C>>, inline: bool) {
+    fn batch(&self, mut done: Vec<Done<C>>, inline: bool) {
         if done.is_empty() {
             return;
         }
         let stamp = self.shared.clock.refresh();
-        let mut parts = Vec::with_capacity(done.len());
-        let mut sorted = true;
-        let mut last = 0;
-        for (request, result) in done {
-            let (inode, slot, id) = request.into_parts();
-            crate::complete::pass(&self.shared, Point::P1, inode.key().0, id);
-            sorted &= last <= inode.key().0;
-            last = inode.key().0;
-            parts.push((inode, slot, result.err()));
+        let key = |(request, _): &Done<C>| request.inode().key().0;
+        for part in &done {
+            crate::complete::pass(&self.shared, Point::P1, key(part), part.0.id());
         }
-        if !sorted {
+        if !done.is_sorted_by_key(key) {
             // Stable: the order of completion within an inode is kept.
-            parts.sort_by_key(|(inode, ..)| inode.key());
+            done.sort_by_key(key);
         }
-        let mut parts = parts.into_iter().peekable();
-        while let Some((inode, slot, error)) = parts.next() {
-            let event = |slot, error| Event::RequestDone {
-                slot,
-                error,
-                inline,
-                stamp,
-            };
-            let mut first = Some(event(slot, error));
+        let mut parts = done.into_iter().peekable();
+        while let Some((first, _)) = parts.peek() {
+            let inode = Arc::clone(first.inode());
             let events = std::iter::from_fn(|| {
-                first.take().or_else(|| {
-                    let (_, slot, error) = parts.next_if(|(i, ..)| Arc::ptr_eq(i, &inode))?;
-                    Some(event(slot, error))
+                let (request, result) = parts.next_if(|(r, _)| Arc::ptr_eq(r.inode(), &inode))?;
+                let (_, slot, _) = request.into_parts();
+                Some(Event::RequestDone {
+                    slot,
+                    error: result.err(),
+                    inline,
+                    stamp,
                 })
             });
             take_in(&inode, events, inline);

@@ -86,6 +86,6 @@ pub use inode::{InodeIo, InodeKey, Observer};
 pub use io_end::{Admission, IoEnd, RequestRef, Whole};
 pub use limits::Limits;
 pub use machine::{Class, Intent, Stage};
-pub use overlay::{Overlay, Planes, Span};
+pub use overlay::{Overlay, OverlayPublisher, Planes, Span};
 pub use segments::Segments;
 pub use wait::{Drain, DrainGuard, Drive, NO_DRIVE, Refused};

@@ -7,6 +7,10 @@ use crate::queue::CompletionQueue;
 use crate::store::{self, Store};
 use crate::{Completion, Device, DeviceError, DeviceInfo, QueueId, Request, Wait};
 
+/// Requests handed to pollers together: few enough that a poller on another core does not wait long, enough to
+/// share the lock.
+const GROUP: usize = 32;
+
 pub(crate) struct Inline<S> {
     store: S,
     queues: Vec<CompletionQueue>,
@@ -49,12 +53,17 @@ impl<S: Store> Device for Inline<S> {
     fn submit(&self, queue: QueueId, requests: &mut Vec<Request>) {
         let queue = &self.queues[queue.0];
         queue.begin(requests.len());
+        let mut left = requests.len();
+        let mut finished = Vec::with_capacity(left.min(GROUP));
         for request in requests.drain(..) {
-            // One by one, so that a poller on another core need not wait for the whole batch.
-            queue.finish(match self.store.info().check(&request.op) {
+            finished.push(match self.store.info().check(&request.op) {
                 Ok(()) => store::execute(&self.store, request),
                 Err(error) => request.finish(Err(error)),
             });
+            left -= 1;
+            if left == 0 || finished.len() == GROUP {
+                queue.finish_all(&mut finished);
+            }
         }
     }
 

@@ -106,8 +106,8 @@ pub enum Returned {
 pub struct Completion {
     /// The request's token.
     pub token: Token,
-    /// Whole success or an error.
-    pub result: Result<(), DeviceError>,
+    /// Whole success or an error. Boxed: completions are moved often and fail rarely.
+    pub result: Result<(), Box<DeviceError>>,
     /// The request's buffer.
     pub returned: Returned,
 }

@@ -57,6 +57,21 @@ impl CompletionQueue {
         self.wake(&state);
     }
 
+    /// Hands over several announced requests; leaves the list empty.
+    ///
+    /// # Panics
+    /// As [`CompletionQueue::finish`].
+    pub fn finish_all(&self, completions: &mut Vec<Completion>) {
+        let mut state = self.state.lock();
+        assert!(
+            state.running >= completions.len(),
+            "a request finished twice"
+        );
+        state.running -= completions.len();
+        state.done.append(completions);
+        self.wake(&state);
+    }
+
     fn wake(&self, state: &State) {
         if state.waiters > 0 {
             // All: the first one to run takes everything, the others must notice that nothing is left.

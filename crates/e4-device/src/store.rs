@@ -63,7 +63,7 @@ impl Request {
         };
         Completion {
             token: self.token,
-            result,
+            result: result.map_err(Box::new),
             returned,
         }
     }

@@ -10,7 +10,9 @@
 //! a converted run adds at most two entries:
 //!
 //! - A leaf that overflows by a entries is split into nodes 3/4 full, which needs at most 1 + a/h new
-//!   ones: so n <= t + e/h new leaves, and of course no more than e.
+//!   ones: so with o leaves that overflow, n <= o + e/h new leaves, and of course no more than e.
+//! - Only a leaf without room overflows. If all but q leaves have room for s entries, then
+//!   o <= min(t, q + e/(s + 1)). Without knowledge of the leaves, q = t.
 //! - An index node at the next level gets a of those as entries: at most 1 + a/h new index nodes for each
 //!   of the touched ones p, so p + n/h, and so on for each level; finally the root may overflow, once
 //!   per level it grows. (The design's `ceil(n/h) + depth + 1` is the same wherever p <= depth + 1; with
@@ -85,14 +87,20 @@ impl Shape {
             .sum()
     }
 
-    /// New nodes when `entries` entries are added to `leaves` leaves, all levels.
-    fn new_nodes(self, leaves: u64, entries: u64) -> u64 {
+    /// New nodes when `entries` entries are added to `leaves` leaves, of which `overflowing` may split, all
+    /// levels.
+    fn new_nodes(self, leaves: u64, overflowing: u64, entries: u64) -> u64 {
         let h = self.half();
         let mut total = 0_u64;
         let mut added = entries;
         // From the leaves up; `below` counts levels below the root.
         for below in (1..=self.depth).rev() {
-            let touched = self.nodes_max(below).min(leaves);
+            let splitting = if below == self.depth {
+                overflowing
+            } else {
+                leaves
+            };
+            let touched = self.nodes_max(below).min(splitting);
             added = (touched.min(added) + added / h).min(added);
             total += added;
         }
@@ -130,6 +138,10 @@ pub struct ConvertCharge {
     pub shape: Shape,
     /// Leaves that hold blocks to be converted; at least the true number, at most the leaves there are.
     pub leaves: u32,
+    /// Leaves that may have room for fewer than `spare` more entries; `leaves` if nothing is known.
+    pub tight: u32,
+    /// Entries for which every other leaf has room.
+    pub spare: u32,
     /// Separate ranges published and not yet recorded.
     pub runs: u32,
     /// Segments in flight: each may become a run.
@@ -148,7 +160,12 @@ impl ConvertCharge {
     /// n + x: nodes the conversion may allocate. To be charged against free space before submission.
     #[must_use]
     pub fn new_nodes(&self) -> u32 {
-        clamp(self.shape.new_nodes(u64::from(self.leaves), self.entries()))
+        let (leaves, entries) = (u64::from(self.leaves), self.entries());
+        let overflowing = u64::from(self.tight) + entries / (u64::from(self.spare) + 1);
+        clamp(
+            self.shape
+                .new_nodes(leaves, leaves.min(overflowing), entries),
+        )
     }
 
     /// Everything the conversion may need.
@@ -176,7 +193,7 @@ pub fn credits_for_insert(shape: Shape) -> Credits {
     let depth = u32::from(shape.depth);
     Credits {
         dirtied: depth * 2,
-        allocated: clamp(shape.new_nodes(1, 1)),
+        allocated: clamp(shape.new_nodes(1, 1, 1)),
         freed: depth * 2,
     }
 }
@@ -188,12 +205,14 @@ pub fn credits_for_remove(shape: Shape, leaves: u32, extras: u32) -> Credits {
     let charge = ConvertCharge {
         shape,
         leaves,
+        tight: leaves,
+        spare: 0,
         runs: 0,
         in_flight: 0,
         extras,
     };
     Credits {
-        allocated: clamp(shape.new_nodes(1, 1)),
+        allocated: clamp(shape.new_nodes(1, 1, 1)),
         ..charge.credits()
     }
 }

@@ -156,11 +156,11 @@ impl Log {
         self.end - self.first
     }
 
-    /// The largest transaction: two of them, and the spare block, fit with room to write others home meanwhile. A large
-    /// log does not make transactions larger than is good for memory and latency.
+    /// The largest transaction: two of them fit (one commits, one runs), and a third of the log may hold what is
+    /// still to be written home. A large log does not make transactions larger than is good for memory and latency.
     pub(crate) fn max_transaction(&self) -> u32 {
         let most = MAX_TRANSACTION / self.layout.block_size().bytes();
-        (self.capacity() / 4).min(most)
+        (self.capacity() / 3).min(most)
     }
 
     /// Sets blocks aside for a transaction that opens.

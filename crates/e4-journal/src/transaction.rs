@@ -68,8 +68,13 @@ pub(crate) struct Limits {
     units: u32,
 }
 
+/// Credits that suffice for the handles of a transaction, however large the log: more handles only wait for the next
+/// one, while a larger recording converts more writes per leaf it rewrites.
+const HANDLES_ROOM: u32 = 1024;
+
 impl Limits {
-    /// `record` is capped at half a transaction.
+    /// `record` is capped at what leaves a transaction room for handles: half of it, or [`HANDLES_ROOM`] if that is
+    /// less.
     pub(crate) fn new(max_blocks: u32, tags: u32, revokes: u32, record: u32) -> Self {
         let (tags, revokes) = (tags.max(1), revokes.max(1));
         let mut limits = Self {
@@ -85,7 +90,8 @@ impl Limits {
             units -= 1;
         }
         limits.units = u32::try_from(units).unwrap_or(u32::MAX);
-        limits.record = record.min(limits.units / 2);
+        let room = (limits.units / 2).min(HANDLES_ROOM);
+        limits.record = record.min(limits.units - room);
         limits
     }
 

@@ -1,6 +1,8 @@
 //! The simulated disk: determinism, held requests, faults.
 
-use e4_device::{AlignedBuf, Device, DeviceError, IoSlice, Op, QueueId, Request, Token, Wait};
+use e4_device::{
+    AlignedBuf, Completion, Device, DeviceError, IoSlice, Op, QueueId, Request, Token, Wait,
+};
 use e4_sim::{
     Bound, Effect, Event, Fault, OpKind, SimDisk, SimOptions, Times, When, find_poison, is_poison,
     poison,
@@ -33,7 +35,8 @@ fn flush(token: u64) -> Request {
 fn drain(disk: &SimDisk) -> Vec<(u64, Result<(), DeviceError>)> {
     let mut out = Vec::new();
     while disk.poll(Q, &mut out, Wait::One) > 0 {}
-    out.into_iter().map(|c| (c.token.0, c.result)).collect()
+    let plain = |c: Completion| (c.token.0, c.result.map_err(|e| *e));
+    out.into_iter().map(plain).collect()
 }
 
 fn failed(result: &Result<(), DeviceError>) -> bool {

@@ -342,3 +342,20 @@ impl Error {
         }
     }
 }
+
+/// An error as the engine keeps it: one pointer, because every io_end carries room for one through
+/// every stage, and one failure may have several observers (I-35).
+#[derive(Clone, Debug)]
+pub(crate) struct Sticky(Arc<Error>);
+
+impl From<Error> for Sticky {
+    fn from(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl From<Sticky> for Error {
+    fn from(error: Sticky) -> Self {
+        Arc::unwrap_or_clone(error.0)
+    }
+}

@@ -6,7 +6,7 @@ use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
 use e4_planted::planted;
 use e4_sync::Arc;
 
-use crate::data::context::{Ack, ContextInner, Io, ReplyTo, Then};
+use crate::data::context::{Ack, Io, Origin, Then};
 use crate::data::converter::Conv;
 use crate::data::sync::What;
 use crate::data::write::Pocket;
@@ -115,8 +115,7 @@ impl File {
             });
         }
         self.shared().check_open()?;
-        let state = self.inode().data();
-        if !state.core.read().disk.has_extents() {
+        if !self.inode().data().extent_mapped {
             return Err(Error::Unsupported {
                 image: Arc::clone(&self.shared().image),
                 what: format!(
@@ -161,32 +160,30 @@ impl File {
     /// blocks are fastest. The result means "readable", not "durable" (unless opened with `dsync`).
     pub fn write(&self, at: u64, buf: AlignedBuf) -> Ack {
         self.start(|file, pocket| {
-            file.begin_write(ByteOffset::new(at), buf, 0, ReplyTo::Ack, pocket)
+            file.begin_write(ByteOffset::new(at), buf, 0, Origin::Ack, pocket)
         })
     }
 
     /// Starts an asynchronous direct read that fills the buffer from byte `at`; short at end of file.
     pub fn read(&self, at: u64, buf: AlignedBuf) -> Ack {
-        self.start(|file, pocket| {
-            file.begin_read(ByteOffset::new(at), buf, 0, ReplyTo::Ack, pocket)
-        })
+        self.start(|file, pocket| file.begin_read(ByteOffset::new(at), buf, 0, Origin::Ack, pocket))
     }
 
     /// As [`File::write`], without anybody waiting: `then` runs in whoever completes the write, exactly once,
     /// also if it could not begin. It may run before this returns, and must not block for long or take
     /// locks that are held around this call. Never durable by itself, whatever the file was opened with.
     pub fn write_then(&self, at: u64, buf: AlignedBuf, then: Then) {
-        let reply = ReplyTo::Then(then);
+        let origin = Origin::Then(then);
         self.start_unattended(|file, pocket| {
-            file.begin_write(ByteOffset::new(at), buf, 0, reply, pocket)
+            file.begin_write(ByteOffset::new(at), buf, 0, origin, pocket)
         });
     }
 
     /// As [`File::read`], with the rules of [`File::write_then`].
     pub fn read_then(&self, at: u64, buf: AlignedBuf, then: Then) {
-        let reply = ReplyTo::Then(then);
+        let origin = Origin::Then(then);
         self.start_unattended(|file, pocket| {
-            file.begin_read(ByteOffset::new(at), buf, 0, reply, pocket)
+            file.begin_read(ByteOffset::new(at), buf, 0, origin, pocket)
         });
     }
 
@@ -342,6 +339,7 @@ impl File {
                 &|| shared.drive(),
             )
             .map(drop)
+            .map_err(Error::from)
     }
 
     /// Would an operation on this byte range have to wait right now (I-50)?
@@ -361,16 +359,15 @@ impl File {
         at: u64,
         buf: AlignedBuf,
         user_data: u64,
-        context: &Arc<ContextInner>,
+        origin: Origin<'_>,
         pocket: &mut Pocket<'_>,
     ) -> Result<()> {
         let at = ByteOffset::new(at);
-        let context = ReplyTo::Context(Arc::clone(context));
         if write {
-            self.begin_write(at, buf, user_data, context, pocket)
+            self.begin_write(at, buf, user_data, origin, pocket)
                 .map(drop)
         } else {
-            self.begin_read(at, buf, user_data, context, pocket)
+            self.begin_read(at, buf, user_data, origin, pocket)
                 .map(drop)
         }
     }

@@ -76,7 +76,7 @@ impl Device for Blank {
                 let result = self.read_at(at, &mut buf);
                 Completion {
                     token,
-                    result,
+                    result: result.map_err(Box::new),
                     returned: Returned::Read(buf),
                 }
             }
@@ -84,7 +84,7 @@ impl Device for Blank {
                 let result = self.check("write", at, data.len() as u64);
                 Completion {
                     token,
-                    result,
+                    result: result.map_err(Box::new),
                     returned: Returned::Write(data),
                 }
             }

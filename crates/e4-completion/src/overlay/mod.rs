@@ -26,11 +26,45 @@ pub use chunk::Planes;
 use crate::epoch::Parity;
 use chunk::{CHUNK_BLOCKS, Chunk, WORD_BLOCKS, WORDS, touches_first, touches_last};
 use e4_sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use e4_sync::{Rank, RwLock};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use e4_sync::{Rank, RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::{Range, RangeInclusive};
 
-type Chunks = BTreeMap<u32, Box<Chunk>>;
+/// By number. Not in order: a single block is looked up once or twice per write, while order matters only to a
+/// recording, which sorts.
+type Chunks = HashMap<u32, Box<Chunk>, BuildHasherDefault<Spread>>;
+
+/// Chunk numbers are small and come in runs: one multiplication spreads them.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u32(u32::from(b)));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, n: u32) {
+        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// The numbers of the chunks that a range of them holds, in order.
+fn held(chunks: &Chunks, numbers: RangeInclusive<u32>) -> Vec<u32> {
+    let asked = u64::from(numbers.end() - numbers.start()) + 1;
+    if asked <= chunks.len() as u64 {
+        return numbers.filter(|n| chunks.contains_key(n)).collect();
+    }
+    let all = chunks.keys().copied();
+    let mut held: Vec<u32> = all.filter(|n| numbers.contains(n)).collect();
+    held.sort_unstable();
+    held
+}
 
 /// The published-but-unrecorded blocks of one inode.
 pub struct Overlay {
@@ -83,7 +117,7 @@ impl Overlay {
     /// Nothing published.
     pub fn new() -> Self {
         Overlay {
-            chunks: RwLock::new(Rank::LEAF, BTreeMap::new()),
+            chunks: RwLock::new(Rank::LEAF, Chunks::default()),
             present: AtomicUsize::new(0),
             runs: AtomicI64::new(0),
         }
@@ -103,9 +137,10 @@ impl Overlay {
 
     /// Heap bytes held.
     pub fn memory_bytes(&self) -> usize {
-        // A B-tree node holds up to 11 entries and is two thirds full on average.
-        let entry = (size_of::<u32>() + size_of::<Box<Chunk>>()) * 3 / 2;
-        self.chunks.read().len() * (size_of::<Chunk>() + entry)
+        let chunks = self.chunks.read();
+        // A slot of the table and its control byte.
+        let slot = size_of::<(u32, Box<Chunk>)>() + 1;
+        chunks.len() * size_of::<Chunk>() + chunks.capacity() * slot
     }
 
     /// Publishes a range under the parity of the caller's [`crate::Publisher`]. Returns the change
@@ -114,18 +149,26 @@ impl Overlay {
         if range.is_empty() {
             return 0;
         }
-        let chunks = self.chunks.read();
-        let needed = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
-        if needed.clone().all(|c| chunks.contains_key(&c)) {
-            return self.change(&chunks, range, Planes::One(parity), true);
+        self.publisher(parity).publish(range)
+    }
+
+    /// For publishing several ranges: what they share is looked up and locked once.
+    pub fn publisher(&self, parity: Parity) -> OverlayPublisher<'_> {
+        OverlayPublisher {
+            overlay: self,
+            parity,
+            chunks: None,
         }
-        drop(chunks);
+    }
+
+    /// Makes the chunks of a range exist.
+    #[cold]
+    fn add_chunks(&self, numbers: RangeInclusive<u32>) {
         let mut chunks = self.chunks.write();
-        for c in needed {
+        for c in numbers {
             chunks.entry(c).or_insert_with(|| Box::new(Chunk::new()));
         }
         self.present.store(chunks.len(), Ordering::Release);
-        self.change(&chunks, range, Planes::One(parity), true)
     }
 
     /// Clears a range in both planes: the tree says written now, or the blocks are unmapped.
@@ -135,27 +178,29 @@ impl Overlay {
             return 0;
         }
         let chunks = self.chunks.read();
-        let held = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
         // By the chunks there are, not by those there could be: a truncate clears to the end of the
         // largest file.
+        let numbers = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
         let mut delta = 0;
-        for &number in chunks.range(held.clone()).map(|(number, _)| number) {
+        let mut empty = held(&chunks, numbers);
+        for &number in &empty {
             let start = number * CHUNK_BLOCKS;
             let end = start.saturating_add(CHUNK_BLOCKS);
             let part = start.max(range.start)..end.min(range.end);
             delta += self.change(&chunks, part, Planes::Both, false);
         }
-        let any_empty = chunks.range(held.clone()).any(|(_, c)| c.is_empty());
+        empty.retain(|n| chunks.get(n).is_some_and(|c| c.is_empty()));
         drop(chunks);
-        if any_empty {
+        if !empty.is_empty() {
             let mut chunks = self.chunks.write();
-            let empty: Vec<u32> = chunks
-                .range(held)
-                .filter(|(_, c)| c.is_empty())
-                .map(|(&n, _)| n)
-                .collect();
             for n in empty {
-                chunks.remove(&n);
+                // Somebody may have published into it meanwhile.
+                if chunks.get(&n).is_some_and(|c| c.is_empty()) {
+                    chunks.remove(&n);
+                }
+            }
+            if chunks.is_empty() {
+                *chunks = Chunks::default();
             }
             self.present.store(chunks.len(), Ordering::Release);
         }
@@ -176,17 +221,29 @@ impl Overlay {
                     None => continue,
                 },
             };
-            let (runs, changed) = chunk.change(w, mask, planes, set);
-            delta += runs;
-            if touches_first(changed) {
-                delta += settle_before(chunks, number, chunk, w);
-            }
-            if touches_last(changed) {
-                delta += settle_after(chunks, number, chunk, w);
-            }
+            delta += Self::change_word(chunks, (number, chunk), (w, mask), planes, set);
         }
         if delta != 0 {
             self.runs.fetch_add(delta, Ordering::AcqRel);
+        }
+        delta
+    }
+
+    /// As [`Self::change`], for blocks of one word of a chunk at hand.
+    #[inline]
+    fn change_word(
+        chunks: &Chunks,
+        (number, chunk): (u32, &Chunk),
+        (w, mask): (usize, u32),
+        planes: Planes,
+        set: bool,
+    ) -> i64 {
+        let (mut delta, changed) = chunk.change(w, mask, planes, set);
+        if touches_first(changed) {
+            delta += settle_before(chunks, number, chunk, w);
+        }
+        if touches_last(changed) {
+            delta += settle_after(chunks, number, chunk, w);
         }
         delta
     }
@@ -205,6 +262,13 @@ impl Overlay {
         let published = chunks
             .get(&number)
             .is_some_and(|c| c.view(w, Planes::Both) >> bit & 1 != 0);
+        if limit - block == 1 {
+            // A question about one block, the commonest.
+            return Span {
+                published,
+                until: limit,
+            };
+        }
         let mut at = u64::from(block);
         let until = loop {
             if at >= u64::from(limit) {
@@ -215,10 +279,7 @@ impl Overlay {
                 if published {
                     break at as u32;
                 }
-                match chunks.range(number..).next() {
-                    Some((&n, _)) => at = u64::from(n) * u64::from(CHUNK_BLOCKS),
-                    None => break limit,
-                }
+                at = (u64::from(number) + 1) * u64::from(CHUNK_BLOCKS);
                 continue;
             };
             if let Some(end) = chunk.end_of_span(w, bit, published) {
@@ -237,8 +298,11 @@ impl Overlay {
             return out;
         }
         let chunks = self.chunks.read();
-        let held = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
-        for (&number, chunk) in chunks.range(held) {
+        let numbers = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
+        for number in held(&chunks, numbers) {
+            let Some(chunk) = chunks.get(&number) else {
+                continue;
+            };
             let start = number * CHUNK_BLOCKS;
             for w in 0..WORDS {
                 let base = start + w as u32 * WORD_BLOCKS;
@@ -253,6 +317,48 @@ impl Overlay {
             }
         }
         out
+    }
+}
+
+/// Publishes ranges of one batch under one look at the chunks. See [`Overlay::publisher`].
+pub struct OverlayPublisher<'a> {
+    overlay: &'a Overlay,
+    parity: Parity,
+    /// Held from range to range, until one needs a new chunk.
+    chunks: Option<RwLockReadGuard<'a, Chunks>>,
+}
+
+impl OverlayPublisher<'_> {
+    /// As [`Overlay::publish`].
+    #[inline]
+    pub fn publish(&mut self, range: Range<u32>) -> i64 {
+        if range.is_empty() {
+            return 0;
+        }
+        let overlay = self.overlay;
+        let chunks = self.chunks.get_or_insert_with(|| overlay.chunks.read());
+        let (number, w, bit) = place(range.start);
+        if range.end - range.start <= WORD_BLOCKS - bit
+            && let Some(chunk) = chunks.get(&number)
+        {
+            let mask = (u32::MAX >> (WORD_BLOCKS - (range.end - range.start))) << bit;
+            let planes = Planes::One(self.parity);
+            let delta = Overlay::change_word(chunks, (number, chunk), (w, mask), planes, true);
+            if delta != 0 {
+                overlay.runs.fetch_add(delta, Ordering::AcqRel);
+            }
+            return delta;
+        }
+        // More than once only if a clear drops the new chunk while it is still empty.
+        loop {
+            let needed = range.start / CHUNK_BLOCKS..=(range.end - 1) / CHUNK_BLOCKS;
+            let chunks = self.chunks.get_or_insert_with(|| overlay.chunks.read());
+            if needed.clone().all(|c| chunks.contains_key(&c)) {
+                return overlay.change(chunks, range, Planes::One(self.parity), true);
+            }
+            self.chunks = None;
+            overlay.add_chunks(needed);
+        }
     }
 }
 

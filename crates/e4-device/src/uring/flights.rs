@@ -70,7 +70,7 @@ impl Flight {
         };
         Completion {
             token: self.token,
-            result,
+            result: result.map_err(Box::new),
             returned,
         }
     }

@@ -131,6 +131,8 @@ fn charges_are_as_small_as_the_design_says() {
     let charge = |shape, leaves, runs| ConvertCharge {
         shape,
         leaves,
+        tight: leaves,
+        spare: 0,
         runs,
         in_flight: 0,
         extras: 8,

@@ -198,9 +198,26 @@ pub(crate) fn charge_of(
     }
     leaves.sort_unstable();
     leaves.dedup();
+    // What an observer of the leaves would know; every threshold gives a bound, so each call takes another.
+    let entries = |at: &Option<e4_format::FsBlock>| {
+        at.map_or(0, |at| {
+            let bytes = store.read(at).unwrap();
+            u32::from(
+                e4_format::extent::Node::view(&bytes)
+                    .unwrap()
+                    .header()
+                    .entries,
+            )
+        })
+    };
+    let spare = u32::try_from(ranges.len() % 3).unwrap();
+    let most = u32::from(store.node_entries()) - spare;
+    let tight = leaves.iter().filter(|at| entries(at) > most).count();
     ConvertCharge {
         shape: store.shape(),
         leaves: u32::try_from(leaves.len()).unwrap(),
+        tight: u32::try_from(tight).unwrap(),
+        spare,
         runs: u32::try_from(ranges.len()).unwrap(),
         in_flight: 0,
         extras: options.extras,

@@ -197,7 +197,7 @@ impl Device for Medium {
             };
             self.inner.lock().completions.push(Completion {
                 token: request.token,
-                result,
+                result: result.map_err(Box::new),
                 returned,
             });
         }

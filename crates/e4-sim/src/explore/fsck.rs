@@ -111,14 +111,19 @@ fn ask(image: &Saved, option: &str, what: &str, found: &mut Findings) {
     }
 }
 
-/// Whether there was any question but that for the totals in the superblock, which ext4 brings up to date
-/// only when it is unmounted.
+/// Whether there was any question but those that e2fsck also asks after a crash of the kernel's ext4: for the totals in
+/// the superblock, which are brought up to date only by an unmount, and for `orphan_present`, which is set while the
+/// filesystem is mounted, whether there are orphans or not.
 fn asks_for_more(text: &str) -> bool {
-    let totals = ["Free blocks count wrong (", "Free inodes count wrong ("];
+    let usual = [
+        "Free blocks count wrong (",
+        "Free inodes count wrong (",
+        "Feature orphan_present is set but orphan file is clean.",
+    ];
     let mut about = "";
     for line in text.lines().filter(|line| !line.is_empty()) {
         let asked = line.contains("? yes") || line.contains("? no");
-        if asked && !totals.iter().any(|t| about.starts_with(t)) {
+        if asked && !usual.iter().any(|t| about.starts_with(t)) {
             return true;
         }
         about = line;

@@ -5,6 +5,9 @@
 //! one small critical section and no arithmetic on the shared pool. The charge of an inode falls only
 //! when it is recorded.
 //!
+//! Usually nothing is known of the leaves but their number, and each must be expected to split. When credits run
+//! out, the leaves are looked at once (`learn_tight`): in a large tree most have room.
+//!
 //! Whoever cannot be charged makes everybody record (a commit) and tries again; if that does not
 //! help, the caller writes zeros instead of splitting (`zero_out`).
 
@@ -13,13 +16,16 @@ use e4_planted::planted;
 use e4_sync::atomic::{AtomicU64, Ordering};
 use e4_sync::{Mutex, Rank};
 
-use crate::inode::InodeState;
+use crate::extent::tree;
+use crate::inode::{Core, InodeState};
 use crate::mount::Shared;
 
 /// Segments charged ahead of use.
 const SLACK: u32 = 64;
 /// Nodes the recording may load only to merge with.
 pub(crate) const EXTRAS: u32 = 8;
+/// Leaves with room for fewer than this part of a node are counted as tight.
+const SPARE_PART: u16 = 5;
 /// Groups whose bitmap and descriptor a recording may touch beyond the charged nodes.
 const GROUPS: u32 = 4;
 
@@ -62,6 +68,13 @@ impl ChargePool {
 pub(crate) struct Tree {
     pub(crate) shape: Shape,
     pub(crate) leaves: u32,
+    /// Leaves without [`spare_entries`], as far as known; else all.
+    pub(crate) tight: u32,
+}
+
+/// Entries for which a leaf has room unless it is tight.
+pub(crate) fn spare_entries(node_entries: u16) -> u16 {
+    node_entries / SPARE_PART
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +85,8 @@ struct Account {
     segments: u32,
     /// Separate runs (published or to come) and touched leaves that `credits` and `nodes` cover.
     covered: Extent,
+    /// Leaves of the tree for which that was computed; 0 if none.
+    covered_tree: u32,
     credits: u32,
     nodes: u32,
 }
@@ -104,6 +119,22 @@ impl InodeCharge {
         }
     }
 
+    /// As [`Self::admit`], if what is charged already covers it. `leaves`: as last counted, 0 if not since the tree's
+    /// shape changed.
+    #[inline]
+    pub(crate) fn admit_covered(&self, leaves: u32, runs: u32, segments: u32) -> bool {
+        let mut account = self.account.lock();
+        if leaves == 0 || leaves != account.covered_tree {
+            return false;
+        }
+        let wanted = account.wanted(leaves, runs, segments);
+        let fits = account.covers(wanted);
+        if fits {
+            account.in_flight += segments;
+        }
+        fits
+    }
+
     /// Charges `segments` converting segments that are about to be submitted. The tree lock is held;
     /// `runs` are the published ones.
     pub(crate) fn admit(
@@ -114,16 +145,13 @@ impl InodeCharge {
         segments: u32,
     ) -> Result<(), Refused> {
         let mut account = self.account.lock();
-        let coming = account.in_flight.saturating_add(segments);
-        let runs = runs.saturating_add(coming);
-        let leaves = tree.leaves.min(account.segments.saturating_add(coming));
-        let covered = runs <= account.covered.runs && leaves <= account.covered.leaves;
-        if !covered && !planted!(AdmitWithoutCharge) {
-            let ahead = Extent {
-                runs: runs.saturating_add(SLACK),
-                leaves: tree.leaves.min(leaves.saturating_add(SLACK)),
-            };
-            account.cover(shared, tree.shape, ahead)?;
+        let Extent { runs, leaves } = account.wanted(tree.leaves, runs, segments);
+        let ahead = Extent {
+            runs: runs.saturating_add(SLACK),
+            leaves: tree.leaves.min(leaves.saturating_add(SLACK)),
+        };
+        if !planted!(AdmitWithoutCharge) {
+            account.cover(shared, tree, ahead)?;
         }
         account.in_flight += segments;
         Ok(())
@@ -163,11 +191,7 @@ impl InodeCharge {
             runs,
             leaves: tree.leaves.min(runs),
         };
-        let (credits, nodes) = if runs == 0 {
-            (0, 0)
-        } else {
-            need(tree.shape, owed)
-        };
+        let (credits, nodes) = if runs == 0 { (0, 0) } else { need(tree, owed) };
         let credits = account.credits.min(credits);
         let nodes = account.nodes.min(nodes);
         shared.charges.release(u64::from(account.credits - credits));
@@ -180,13 +204,27 @@ impl InodeCharge {
         account.nodes = nodes;
         // The next admission computes the charge anew for the new shape.
         account.covered = Extent::default();
+        account.covered_tree = 0;
     }
 }
 
 impl Account {
-    /// Raises the charge so that it covers `wanted`.
-    fn cover(&mut self, shared: &Shared, shape: Shape, wanted: Extent) -> Result<(), Refused> {
-        let (credits, nodes) = need(shape, wanted);
+    /// What `segments` more would make a recording deal with.
+    fn wanted(&self, leaves: u32, runs: u32, segments: u32) -> Extent {
+        let coming = self.in_flight.saturating_add(segments);
+        Extent {
+            runs: runs.saturating_add(coming),
+            leaves: leaves.min(self.segments.saturating_add(coming)),
+        }
+    }
+
+    fn covers(&self, wanted: Extent) -> bool {
+        wanted.runs <= self.covered.runs && wanted.leaves <= self.covered.leaves
+    }
+
+    /// Sets the charge to what covers `wanted`: more than before, or less where more is known of the tree.
+    fn cover(&mut self, shared: &Shared, tree: Tree, wanted: Extent) -> Result<(), Refused> {
+        let (credits, nodes) = need(tree, wanted);
         let more = credits.saturating_sub(self.credits);
         if !shared.charges.try_add(u64::from(more)) {
             return Err(Refused::Credits);
@@ -196,18 +234,27 @@ impl Account {
             shared.charges.release(u64::from(more));
             return Err(Refused::Space);
         }
-        self.credits += more;
-        self.nodes += more_nodes;
+        shared
+            .charges
+            .release(u64::from(self.credits.saturating_sub(credits)));
+        shared
+            .alloc
+            .release_promise(u64::from(self.nodes.saturating_sub(nodes)));
+        self.credits = credits;
+        self.nodes = nodes;
         self.covered = wanted;
+        self.covered_tree = tree.leaves;
         Ok(())
     }
 }
 
 /// Credits and nodes a recording of that extent may need.
-fn need(shape: Shape, what: Extent) -> (u32, u32) {
+fn need(tree: Tree, what: Extent) -> (u32, u32) {
     let charge = ConvertCharge {
-        shape,
+        shape: tree.shape,
         leaves: what.leaves,
+        tight: tree.tight,
+        spare: u32::from(spare_entries(tree.shape.node_entries)),
         runs: what.runs,
         in_flight: 0,
         extras: EXTRAS,
@@ -221,6 +268,21 @@ fn need(shape: Shape, what: Extent) -> (u32, u32) {
 }
 
 impl InodeState {
+    /// Charges `segments` more. The caller holds the tree lock.
+    pub(crate) fn charge_for(
+        &self,
+        core: &Core,
+        segments: u32,
+    ) -> crate::error::Result<Result<(), Refused>> {
+        let runs = self.published_runs();
+        let leaves = self.leaves.load(Ordering::Relaxed);
+        if self.charge.admit_covered(leaves, runs, segments) {
+            return Ok(Ok(()));
+        }
+        let tree = tree(self, core)?;
+        Ok(self.charge.admit(&self.shared, tree, runs, segments))
+    }
+
     /// Runs published now.
     pub(crate) fn published_runs(&self) -> u32 {
         u32::try_from(self.overlay.runs()).unwrap_or(u32::MAX)

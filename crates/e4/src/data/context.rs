@@ -2,12 +2,11 @@
 //! [`IoContext`] for many (the shape of Linux AIO: submit, then collect events).
 //!
 //! Decisions: an [`Io`] is the only allocation of an asynchronous operation; it carries the reply
-//! address and takes the buffer back. A buffer belongs to the operation until it is handed back
+//! address and takes the buffer back. A context uses those of collected operations again. A buffer belongs to the operation until it is handed back
 //! with the result, so a caller that goes away cannot leave the device writing into freed memory.
 //! Blocking and `Future` are two ways of waiting for the same value; a [`Then`] is the third way to hear
 //! of it, for servers: it runs in whoever completes the I/O, so nobody waits at all.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -37,16 +36,6 @@ pub struct IoEvent {
 /// What runs when an operation is over: its result, and its buffer where that still exists.
 pub type Then = Box<dyn FnOnce(Result<usize>, Option<AlignedBuf>) + Send>;
 
-/// Who hears of the end of an operation.
-pub(crate) enum ReplyTo {
-    /// Whoever holds its [`Ack`].
-    Ack,
-    /// An [`IoContext`].
-    Context(Arc<ContextInner>),
-    /// Nobody waits; this runs. It hears of every error, also of those before the first request.
-    Then(Then),
-}
-
 pub(crate) struct Outcome {
     pub(crate) result: Option<Result<usize>>,
     pub(crate) buf: Option<AlignedBuf>,
@@ -57,7 +46,8 @@ pub(crate) struct Outcome {
 /// One asynchronous operation. See the module documentation.
 pub(crate) struct Io {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) inode: Inode,
+    /// Absent only while the operation waits to be used again.
+    inode: Option<Inode>,
     pub(crate) queue: QueueId,
     pub(crate) user_data: u64,
     /// Bytes to report on success.
@@ -82,16 +72,11 @@ impl Io {
         user_data: u64,
         len: usize,
         durable: bool,
-        reply: ReplyTo,
+        (context, then): (Option<Arc<ContextInner>>, Option<Then>),
     ) -> Arc<Self> {
-        let (context, then) = match reply {
-            ReplyTo::Ack => (None, None),
-            ReplyTo::Context(context) => (Some(context), None),
-            ReplyTo::Then(then) => (None, Some(then)),
-        };
         Arc::new(Self {
             shared,
-            inode,
+            inode: Some(inode),
             queue,
             user_data,
             len,
@@ -108,6 +93,43 @@ impl Io {
                 },
             ),
         })
+    }
+
+    /// The inode it is about.
+    pub(crate) fn inode(&self) -> &Inode {
+        match &self.inode {
+            Some(inode) => inode,
+            None => unreachable!("an operation in use has its inode"),
+        }
+    }
+
+    /// Lets go of the inode; false if somebody else still holds the operation.
+    fn retire(self: &mut Arc<Self>) -> bool {
+        let Some(io) = Arc::get_mut(self) else {
+            return false;
+        };
+        io.inode = None;
+        true
+    }
+
+    /// Makes a collected operation a new one, if nobody else holds it any more.
+    fn renew(
+        self: &mut Arc<Self>,
+        inode: &Inode,
+        user_data: u64,
+        len: usize,
+        durable: bool,
+    ) -> bool {
+        let Some(io) = Arc::get_mut(self) else {
+            return false;
+        };
+        io.inode = Some(Arc::clone(inode));
+        io.user_data = user_data;
+        io.len = len;
+        io.durable = durable;
+        io.charged.store(0, Ordering::Relaxed);
+        debug_assert!(!io.is_done(), "collected");
+        true
     }
 
     /// Gives the buffer back; it reaches the caller with the result.
@@ -150,7 +172,7 @@ impl Io {
             then(result, buf);
         }
         if let Some(context) = &self.context {
-            context.done.lock().push_back(Arc::clone(self));
+            context.done.lock().push(Arc::clone(self));
             context.ready.fetch_add(1, Ordering::Release);
         }
         self.shared.pump.delivered(self.queue);
@@ -176,11 +198,52 @@ impl Io {
         let result = match result {
             Ok(n) if self.durable && !planted!(DsyncWithoutCommit) => self
                 .shared
-                .make_durable(&self.inode, crate::data::sync::What::Data)
+                .make_durable(self.inode(), crate::data::sync::What::Data)
                 .map(|()| n),
             other => other,
         };
         (result, buf)
+    }
+}
+
+/// Who hears of the end of an operation.
+pub(crate) enum Origin<'a> {
+    /// Whoever holds its [`Ack`].
+    Ack,
+    /// Nobody waits; this runs. It hears of every error, also of those before the first request.
+    Then(Then),
+    /// An [`IoContext`], whose collected operations may be used again.
+    Context {
+        inner: &'a Arc<ContextInner>,
+        spare: &'a mut Vec<Arc<Io>>,
+    },
+}
+
+impl Origin<'_> {
+    /// A new operation.
+    pub(crate) fn io(
+        self,
+        file: &File,
+        queue: QueueId,
+        user_data: u64,
+        len: usize,
+        durable: bool,
+    ) -> Arc<Io> {
+        let (shared, inode) = (file.shared(), file.inode());
+        let reply = match self {
+            Origin::Ack => (None, None),
+            Origin::Then(then) => (None, Some(then)),
+            Origin::Context { inner, spare } => {
+                if let Some(mut io) = spare.pop()
+                    && io.renew(inode, user_data, len, durable)
+                {
+                    return io;
+                }
+                (Some(Arc::clone(inner)), None)
+            }
+        };
+        let (shared, inode) = (Arc::clone(shared), Arc::clone(inode));
+        Io::new(shared, inode, queue, user_data, len, durable, reply)
     }
 }
 
@@ -256,7 +319,7 @@ impl Future for Ack {
 
 /// The shared half of an [`IoContext`].
 pub(crate) struct ContextInner {
-    done: Mutex<VecDeque<Arc<Io>>>,
+    done: Mutex<Vec<Arc<Io>>>,
     ready: AtomicUsize,
 }
 
@@ -271,7 +334,14 @@ pub struct IoContext {
     pending: Vec<Request>,
     /// Operations begun and not yet collected.
     outstanding: usize,
+    /// Collected operations, to be used again.
+    spare: Vec<Arc<Io>>,
+    /// Empty between calls; its memory is used again.
+    collected: Vec<Arc<Io>>,
 }
+
+/// Operations kept for use again, at most.
+const SPARE_MAX: usize = 1024;
 
 impl IoContext {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -279,12 +349,14 @@ impl IoContext {
         Self {
             shared,
             inner: Arc::new(ContextInner {
-                done: Mutex::new(Rank::LEAF, VecDeque::new()),
+                done: Mutex::new(Rank::LEAF, Vec::new()),
                 ready: AtomicUsize::new(0),
             }),
             queue,
             pending: Vec::new(),
             outstanding: 0,
+            spare: Vec::new(),
+            collected: Vec::new(),
         }
     }
 
@@ -323,7 +395,11 @@ impl IoContext {
             queue: self.queue,
             requests: &mut self.pending,
         };
-        file.begin_in_context(write, at, buf, user_data, &self.inner, &mut pocket)?;
+        let origin = Origin::Context {
+            inner: &self.inner,
+            spare: &mut self.spare,
+        };
+        file.begin_in_context(write, at, buf, user_data, origin, &mut pocket)?;
         self.outstanding += 1;
         Ok(())
     }
@@ -348,18 +424,22 @@ impl IoContext {
                 .pump
                 .reap(self.queue, e4_device::Wait::No, &*self.shared);
         }
-        let done = std::mem::take(&mut *inner.done.lock());
-        let n = done.len();
+        std::mem::swap(&mut self.collected, &mut *inner.done.lock());
+        let n = self.collected.len();
         inner.ready.fetch_sub(n, Ordering::AcqRel);
         self.outstanding -= n;
-        events.extend(done.into_iter().map(|io| {
+        for mut io in self.collected.drain(..) {
             let (result, buf) = io.take();
-            IoEvent {
-                user_data: io.user_data,
+            let user_data = io.user_data;
+            if self.spare.len() < SPARE_MAX && io.retire() {
+                self.spare.push(io);
+            }
+            events.push(IoEvent {
+                user_data,
                 result,
                 buf,
-            }
-        }));
+            });
+        }
         n
     }
 }

@@ -11,7 +11,7 @@ use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
 use super::context::Io;
-use crate::error::Error;
+use crate::error::{Error, Sticky};
 use crate::inode::InodeState;
 
 /// The filesystem as the engine sees it. Everything it needs travels with the io_end.
@@ -20,7 +20,7 @@ pub(crate) struct Conv;
 impl Converter for Conv {
     type Io = Arc<Io>;
     type Inode = InodeState;
-    type Error = Error;
+    type Error = Sticky;
 
     fn publish(&self, inode: &InodeIo<Self>, batch: &mut Batch<'_, Self>) {
         let state = inode.data();
@@ -30,7 +30,8 @@ impl Converter for Conv {
         let publisher = shared.epoch.enter();
         let parity = publisher.parity();
         let (mut segments, mut blocks) = (0_u32, 0_u64);
-        let mut listed = false;
+        let mut published = None;
+        let mut overlay = state.overlay.publisher(parity);
         batch.for_each(|conversion| {
             for range in conversion.segments.iter() {
                 let range = if planted!(PublishAcrossGaps) {
@@ -39,19 +40,22 @@ impl Converter for Conv {
                     range
                 };
                 blocks += u64::from(range.end - range.start);
-                state.overlay.publish(range, parity);
+                overlay.publish(range);
                 segments += 1;
             }
             if let Some(size) = conversion.size {
                 state.publish_end(size.end, parity);
             }
-            // Once is enough, after the first bit is set: the publisher keeps the commit waiting.
-            if !listed {
-                listed = true;
-                shared.list_unrecorded(&conversion.io.inode);
+            if published.is_none() {
+                published = Some(Arc::clone(conversion.io.inode()));
             }
             Ok(())
         });
+        drop(overlay);
+        // After the bits, and before the publisher lets the commit go on.
+        if let Some(inode) = published {
+            shared.list_unrecorded(&inode);
+        }
         drop(publisher);
         state.charge.published(segments);
         shared
@@ -65,7 +69,7 @@ impl Converter for Conv {
         shared.arm_commit_timer();
     }
 
-    fn acknowledge(&self, inode: &InodeIo<Self>, io: Arc<Io>, outcome: Result<(), Error>) {
+    fn acknowledge(&self, inode: &InodeIo<Self>, io: Arc<Io>, outcome: Result<(), Sticky>) {
         if outcome.is_err() && !planted!(LeakCharge) {
             inode
                 .data()
@@ -73,10 +77,10 @@ impl Converter for Conv {
                 .dropped(io.charged.load(Ordering::Relaxed));
         }
         let len = io.len;
-        io.finish(outcome.map(|()| len));
+        io.finish(outcome.map(|()| len).map_err(Error::from));
     }
 
-    fn abandoned(&self) -> Error {
-        Error::Closed
+    fn abandoned(&self) -> Sticky {
+        Error::Closed.into()
     }
 }

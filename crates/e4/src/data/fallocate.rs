@@ -9,7 +9,6 @@ use e4_extent::{Mapping, credits_for_insert};
 use e4_format::{Extent, ExtentState, FileBlock, FsBlock};
 use e4_journal::Handle;
 use e4_planted::planted;
-use e4_sync::atomic::Ordering;
 
 use super::write::Target;
 use crate::alloc::{Account, CREDITS_PER_ALLOC};
@@ -163,7 +162,7 @@ impl InodeState {
         let mut edit = TreeEdit::new(self, core, handle, Account::Free);
         let inserted = e4_extent::insert(&mut edit, extent);
         edit.finish()?;
-        self.leaves.store(0, Ordering::Relaxed);
+        self.forget_tree();
         inserted.map_err(|e| tree_error(self, e))
     }
 }

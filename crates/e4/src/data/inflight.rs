@@ -12,7 +12,7 @@ use e4_sync::{Arc, Mutex, Rank};
 use super::context::Io;
 use super::converter::Conv;
 use super::pump::Sink;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sticky};
 use crate::mount::Shared;
 
 /// What a request belongs to.
@@ -113,7 +113,7 @@ impl Pieces {
         let outcome = match error {
             Some(error) => {
                 if write {
-                    self.io.inode.record_error(error.clone());
+                    self.io.inode().record_error(error.clone().into());
                 }
                 Err(error)
             }
@@ -164,18 +164,18 @@ impl Sink<InFlight> for Shared {
             let Completion {
                 result, returned, ..
             } = completion;
-            let result = result.map_err(Error::from);
+            let result = result.map_err(|error| Error::from(*error));
             match what {
                 InFlight::Convert { request, io } => {
                     give_back(&io, returned);
-                    engine.push((request, result));
+                    engine.push((request, result.map_err(Sticky::from)));
                 }
                 InFlight::Overwrite { admission, io } => {
                     give_back(&io, returned);
                     if let Err(error) = &result
                         && !planted!(OverwriteErrorLost)
                     {
-                        io.inode.record_error(error.clone());
+                        io.inode().record_error(error.clone().into());
                     }
                     let len = io.len;
                     io.finish(result.map(|()| len));

@@ -6,7 +6,7 @@ use e4_device::{AlignedBuf, Op, Request};
 use e4_format::{ByteOffset, FileBlock};
 use e4_sync::Arc;
 
-use super::context::{Io, ReplyTo};
+use super::context::{Io, Origin};
 use super::converter::Conv;
 use super::inflight::{InFlight, Pieces};
 use super::write::{Pocket, Target};
@@ -22,18 +22,10 @@ impl File {
         at: ByteOffset,
         buf: AlignedBuf,
         user_data: u64,
-        reply: ReplyTo,
+        origin: Origin<'_>,
         pocket: &mut Pocket<'_>,
     ) -> Result<Arc<Io>> {
-        let io = Io::new(
-            Arc::clone(self.shared()),
-            Arc::clone(self.inode()),
-            pocket.queue,
-            user_data,
-            buf.len(),
-            false,
-            reply,
-        );
+        let io = origin.io(self, pocket.queue, user_data, buf.len(), false);
         match self.begin_read_io(&io, at, buf, pocket) {
             Ok(()) => Ok(io),
             Err(error) => io.refuse(error),
@@ -87,7 +79,7 @@ impl Shared {
         io: &Arc<Io>,
         pocket: &mut Pocket<'_>,
     ) -> Result<()> {
-        let state = io.inode.data();
+        let state = io.inode().data();
         let bs = self.sb.block_size();
         let pieces = state.map(&state.core.read(), target.blocks.clone())?;
         let written: Vec<Piece> = pieces

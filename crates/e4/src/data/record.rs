@@ -17,7 +17,7 @@ use e4_sync::{Arc, OnceLock, Weak};
 
 use super::charge::EXTRAS;
 use crate::alloc::Account;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{TreeEdit, TreeView, tree, tree_error};
 use crate::inode::{Inode, InodeState};
 use crate::mount::Shared;
@@ -166,7 +166,7 @@ impl InodeState {
                 Err(other) => return Err(tree_error(self, other)),
             }
         }
-        self.leaves.store(0, Ordering::Relaxed);
+        self.forget_tree();
         self.shared
             .stats
             .tree_rebuilds
@@ -208,7 +208,7 @@ impl CommitHooks for Hooks {
 
     fn aborted(&self, cause: &JournalError) {
         if let Some(shared) = self.get() {
-            shared.engine.abort(cause.clone().into());
+            shared.engine.abort(Error::from(cause.clone()).into());
         }
     }
 }

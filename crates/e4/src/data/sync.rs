@@ -43,6 +43,7 @@ impl Shared {
         if planted!(FsyncWithoutErrors) {
             return durable;
         }
-        converted.and(durable)
+        converted?;
+        durable
     }
 }

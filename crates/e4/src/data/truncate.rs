@@ -257,7 +257,7 @@ impl InodeState {
         let applied = planned.plan.apply(&mut edit);
         edit.finish()?;
         applied.map_err(|e| tree_error(self, e))?;
-        self.leaves.store(0, Ordering::Relaxed);
+        self.forget_tree();
         let from = planned.remaining.map_or(step.start, |rest| rest.end);
         if !planted!(ForgetOverlayClear) {
             self.overlay.clear(from.get()..range.end.get());

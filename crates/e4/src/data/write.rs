@@ -22,11 +22,11 @@ use e4_sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::charge;
-use super::context::{Io, ReplyTo};
+use super::context::{Io, Origin};
 use super::converter::Conv;
 use super::inflight::{InFlight, Pieces};
 use crate::error::{Error, Result};
-use crate::extent::{Mapped, Piece, tree};
+use crate::extent::{Mapped, Piece, learn_tight};
 use crate::file::File;
 use crate::inode::Inode;
 use crate::mount::Shared;
@@ -119,18 +119,10 @@ impl File {
         at: ByteOffset,
         buf: AlignedBuf,
         user_data: u64,
-        reply: ReplyTo,
+        origin: Origin<'_>,
         pocket: &mut Pocket<'_>,
     ) -> Result<Arc<Io>> {
-        let io = Io::new(
-            Arc::clone(self.shared()),
-            Arc::clone(self.inode()),
-            pocket.queue,
-            user_data,
-            buf.len(),
-            self.is_dsync(),
-            reply,
-        );
+        let io = origin.io(self, pocket.queue, user_data, buf.len(), self.is_dsync());
         match self.begin_write_io(&io, at, buf, pocket) {
             Ok(()) => Ok(io),
             Err(error) => io.refuse(error),
@@ -232,7 +224,7 @@ impl File {
             0,
             data.len(),
             false,
-            ReplyTo::Ack,
+            (None, None),
         );
         let blocks = target.blocks.clone();
         let exact = Target {
@@ -319,13 +311,12 @@ impl Shared {
             if unwritten == 0 {
                 break (pieces, 0);
             }
-            let tree = tree(state, &core)?;
-            match state
-                .charge
-                .admit(self, tree, state.published_runs(), unwritten)
-            {
+            match state.charge_for(&core, unwritten)? {
                 Ok(()) => break (pieces, unwritten),
                 Err(why) => {
+                    if why == charge::Refused::Credits && learn_tight(state, &core)? {
+                        continue;
+                    }
                     drop(core);
                     pocket.start(self);
                     // Everybody records; what was charged for it comes back.
@@ -333,13 +324,7 @@ impl Shared {
                     self.meta.commit_all()?;
                     if why == charge::Refused::Space {
                         let core = state.core.read();
-                        let again = state.charge.admit(
-                            self,
-                            crate::extent::tree(state, &core)?,
-                            state.published_runs(),
-                            unwritten,
-                        );
-                        if again.is_err() {
+                        if state.charge_for(&core, unwritten)?.is_err() {
                             // Others' blocks of the same extents must be drained for that: not while
                             // we are admitted ourselves.
                             drop(admission);

@@ -120,7 +120,7 @@ impl Shared {
         let mut edit = TreeEdit::new(state, &mut core, &mut handle, Account::Free);
         let applied = plan.apply(&mut edit);
         edit.finish()?;
-        state.leaves.store(0, e4_sync::atomic::Ordering::Relaxed);
+        state.forget_tree();
         applied.map_err(|e| tree_error(state, e))?;
         self.store_core(&mut handle, state, &core, true)
     }

@@ -12,4 +12,6 @@ mod store;
 
 pub(crate) use map::{Mapped, Piece};
 pub(crate) use status::Status;
-pub(crate) use store::{NodeBytes, TreeEdit, TreeView, read_node, shape, tree, tree_error};
+pub(crate) use store::{
+    NodeBytes, TreeEdit, TreeView, learn_tight, read_node, shape, tree, tree_error,
+};

@@ -11,7 +11,7 @@ use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
 use crate::alloc::Account;
-use crate::data::charge::Tree;
+use crate::data::charge::{Tree, spare_entries};
 use crate::error::{Error, Result};
 use crate::inode::{Core, InodeState};
 use crate::meta::{self, NodeReadError};
@@ -249,17 +249,46 @@ pub(crate) fn tree(state: &InodeState, core: &Core) -> Result<Tree> {
         leaves = count_leaves(&TreeView::new(state, core), shape.depth)?.max(1);
         state.leaves.store(leaves, Ordering::Relaxed);
     }
-    Ok(Tree { shape, leaves })
+    let tight = state.tight.load(Ordering::Relaxed).min(leaves);
+    Ok(Tree {
+        shape,
+        leaves,
+        tight,
+    })
 }
 
-/// Leaves of the tree: reads index nodes only, in memory proportional to one level above the leaves.
+/// Counts the leaves that have little room, if that is not known. Reads every leaf. False if nothing was learned.
+pub(crate) fn learn_tight(state: &InodeState, core: &Core) -> Result<bool> {
+    let view = TreeView::new(state, core);
+    let shape = shape(state, core)?;
+    if shape.depth == 0 || state.tight.load(Ordering::Relaxed) != u32::MAX {
+        return Ok(false);
+    }
+    let most = shape.node_entries - spare_entries(shape.node_entries);
+    let mut tight = 0_u32;
+    for at in leaf_blocks(&view, shape.depth)? {
+        let bytes = view.read(at)?;
+        let entries = Node::view(&bytes).map_or(u16::MAX, |node| node.header().entries);
+        tight += u32::from(entries > most);
+    }
+    state.tight.store(tight, Ordering::Relaxed);
+    Ok(true)
+}
+
+/// Leaves of the tree.
 fn count_leaves(view: &TreeView<'_>, depth: u16) -> Result<u32> {
-    let entries = |bytes: &[u8]| -> Vec<FsBlock> {
-        Node::view(bytes).map_or_else(|_| Vec::new(), |n| n.indexes().map(|i| i.leaf).collect())
-    };
     if depth == 0 {
         return Ok(1);
     }
+    let leaves = leaf_blocks(view, depth)?;
+    Ok(u32::try_from(leaves.len()).unwrap_or(u32::MAX))
+}
+
+/// Where the leaves are, for a depth above 0: reads index nodes only.
+fn leaf_blocks(view: &TreeView<'_>, depth: u16) -> Result<Vec<FsBlock>> {
+    let entries = |bytes: &[u8]| -> Vec<FsBlock> {
+        Node::view(bytes).map_or_else(|_| Vec::new(), |n| n.indexes().map(|i| i.leaf).collect())
+    };
     let mut level = entries(view.root);
     for _ in 1..depth {
         let mut next = Vec::new();
@@ -268,7 +297,7 @@ fn count_leaves(view: &TreeView<'_>, depth: u16) -> Result<u32> {
         }
         level = next;
     }
-    Ok(u32::try_from(level.len()).unwrap_or(u32::MAX))
+    Ok(level)
 }
 
 /// A tree error as ours: the store's own errors pass through, damage is named.

@@ -59,6 +59,8 @@ pub(crate) struct InodeState {
     pub(crate) ino: InodeNo,
     /// Seed of the checksums of its extent nodes and directory blocks.
     pub(crate) seed: u32,
+    /// Mapped by an extent tree, which an inode is for life.
+    pub(crate) extent_mapped: bool,
     pub(crate) kind: Option<FileType>,
     pub(crate) core: RwLock<Core>,
     /// Size in bytes as readers see it.
@@ -85,6 +87,8 @@ pub(crate) struct InodeState {
     pub(crate) linkable: AtomicBool,
     /// Leaves of the extent tree; 0 if not counted since the tree's shape changed.
     pub(crate) leaves: AtomicU32,
+    /// Those of them with little room; `u32::MAX` if not counted.
+    pub(crate) tight: AtomicU32,
 }
 
 impl InodeState {
@@ -96,6 +100,7 @@ impl InodeState {
             ino,
             seed,
             kind: disk.file_type(),
+            extent_mapped: disk.has_extents(),
             size: AtomicU64::new(disk.size),
             core: RwLock::new(Rank::EXTENT_TREE, Core::new(disk)),
             overlay: Overlay::new(),
@@ -110,6 +115,7 @@ impl InodeState {
             doomed: AtomicBool::new(false),
             linkable: AtomicBool::new(false),
             leaves: AtomicU32::new(0),
+            tight: AtomicU32::new(u32::MAX),
             shared,
         }
     }
@@ -146,6 +152,12 @@ impl InodeState {
             &self.sync_tid
         };
         e4_format::Tid::new(which.load(Ordering::Acquire))
+    }
+
+    /// The extent tree's nodes have changed: what was counted of them is void.
+    pub(crate) fn forget_tree(&self) {
+        self.leaves.store(0, Ordering::Relaxed);
+        self.tight.store(u32::MAX, Ordering::Relaxed);
     }
 
     /// True if something was published and not yet recorded.

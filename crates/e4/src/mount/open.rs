@@ -242,7 +242,7 @@ fn build(
     };
     let store_options = Options {
         cache_bytes: options.metadata_cache,
-        // Capped by the store at half a transaction.
+        // Capped by the store at what leaves room for handles.
         record_credits: u32::MAX,
         commit_interval: options
             .commit_interval
