@@ -69,6 +69,7 @@ pub fn run(args: &CheckArgs, ui: &Ui) -> Outcome {
         &Options {
             replay,
             max_problems: args.max,
+            ..Options::default()
         },
         ui,
     );
