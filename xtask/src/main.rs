@@ -5,6 +5,7 @@
 
 mod agreement;
 mod bench;
+mod fuzz;
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +20,8 @@ struct Cli {
 enum Task {
     /// Compare e4-check's verdict with e2fsck's on damaged images (see docs/check-agreement.md)
     Agreement(agreement::Args),
+    /// Run every fuzz target over its corpus and seeded variations (see fuzz/README.md)
+    Fuzz(fuzz::Args),
     /// Measure e4 beside the raw backing file, the kernel's ext4 and fuse2fs (see benches/README.md)
     Bench(bench::Args),
     /// Clean up after a bench that went away; started by it
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Agreement(args) => agreement::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }

@@ -1,0 +1,4 @@
+//! Target `group_desc` of `e4_hostile::target`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| e4_fuzz::run("group_desc", data));

@@ -1,0 +1,4 @@
+//! Target `image_write` of `e4_hostile::target`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| e4_fuzz::run("image_write", data));
