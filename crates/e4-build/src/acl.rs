@@ -45,7 +45,6 @@ pub(crate) fn to_disk(
 
 /// The form programs see, from the text that archives hold: `user::rw-,user:1000:r--,...`, separated by commas or
 /// newlines, ids as numbers or as a fourth field behind a name. `None` for an `access` list that says no more than the mode.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn from_text(text: &[u8], access: bool) -> Result<Option<Vec<u8>>, &'static str> {
     let text = std::str::from_utf8(text).map_err(|_| "not text")?;
     let mut entries = Vec::new();

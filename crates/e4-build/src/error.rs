@@ -135,6 +135,22 @@ pub enum BuildError {
         /// Minor number.
         minor: u32,
     },
+    /// An archive that is none, is damaged, or asks for what is refused.
+    #[error("byte {at} of the archive: {why}")]
+    Archive {
+        /// What is wrong.
+        why: &'static str,
+        /// Where the member begins.
+        at: u64,
+    },
+    /// An OCI layout that is none, is damaged, or is ambiguous.
+    #[error("{path}: {why}")]
+    Oci {
+        /// The layout.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The features asked for cannot hold what is built.
     #[error("features (-O): an image is built only with extent and filetype")]
     Features,

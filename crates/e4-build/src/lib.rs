@@ -25,9 +25,6 @@
 //! # }
 //! ```
 
-// Paths and stored streams come into use with archives.
-#![allow(dead_code)]
-
 mod acl;
 mod digest;
 mod error;
@@ -48,6 +45,7 @@ use e4_mkfs::Params;
 use exclude::Exclude;
 use layout::{Layout, order::Order};
 use source::Sources;
+use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 use tree::{Kind, Meta, Names, Node, NodeId, ROOT, Tree};
@@ -134,6 +132,53 @@ impl Builder {
             &self.exclude,
             whiteouts,
         )
+    }
+
+    /// Adds a tar archive: plain or compressed with gzip, zstd or xz. A plain one is read again when the image is
+    /// written; what is in a compressed one waits in [`Options::spool_dir`] until then.
+    ///
+    /// # Errors
+    /// The host's; an archive that is damaged or leads out of the image; too many files.
+    pub fn add_tar(&mut self, path: &Path) -> Result<(), BuildError> {
+        let whiteouts = self.begin_source();
+        source::archive::add_file(self.archive(whiteouts), path)
+    }
+
+    /// Adds a tar archive from a stream, plain or compressed; `name` names it in messages.
+    ///
+    /// # Errors
+    /// As [`Builder::add_tar`].
+    pub fn add_tar_stream(
+        &mut self,
+        name: &str,
+        stream: Box<dyn BufRead + '_>,
+    ) -> Result<(), BuildError> {
+        let whiteouts = self.begin_source();
+        source::archive::add_stream(self.archive(whiteouts), Path::new(name), stream)
+    }
+
+    /// Adds the layers of an image in an OCI image layout, with their whiteouts; `reference` chooses among several
+    /// images by name.
+    ///
+    /// # Errors
+    /// As [`Builder::add_tar`]; a blob that is not what it is named by.
+    pub fn add_oci(&mut self, layout: &Path, reference: Option<&str>) -> Result<(), BuildError> {
+        for layer in source::oci::layers(layout, reference)? {
+            self.begin_source();
+            let whiteouts = self.options.whiteouts != Whiteouts::Never;
+            source::archive::add_file(self.archive(whiteouts), &layer)?;
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self, whiteouts: bool) -> source::archive::Into<'_> {
+        source::archive::Into {
+            tree: &mut self.tree,
+            sources: &mut self.sources,
+            options: &self.options,
+            exclude: &self.exclude,
+            whiteouts,
+        }
     }
 
     /// Decides the layout and with it the size of the image.

@@ -1,6 +1,7 @@
 //! What the caller may choose.
 
 use e4_mkfs::Params;
+use std::path::PathBuf;
 
 /// How large the image becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +85,9 @@ pub struct Options {
     pub holes: Holes,
     /// What `.wh.` means.
     pub whiteouts: Whiteouts,
+    /// Where the contents of compressed archives wait until they have a place; the system's temporary directory if
+    /// `None`.
+    pub spool_dir: Option<PathBuf>,
     /// Threads that read and write; the result does not depend on it.
     pub threads: usize,
     /// The most files (inodes) a source may produce: what bounds memory, at about 300 bytes each.
@@ -107,6 +111,7 @@ impl Default for Options {
             xattrs: true,
             holes: Holes::default(),
             whiteouts: Whiteouts::default(),
+            spool_dir: None,
             threads: e4_sync::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
             max_files: 1 << 26,
         }

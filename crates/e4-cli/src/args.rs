@@ -51,7 +51,7 @@ pub struct Cli {
 pub enum Verb {
     /// Make an ext4 filesystem in an image
     Mkfs(Box<verbs::mkfs::MkfsArgs>),
-    /// Build an image from directories
+    /// Build an image from directories, tar archives or OCI images
     Build(Box<verbs::build::BuildArgs>),
     /// Show what an image's superblock says
     Info(verbs::info::InfoArgs),

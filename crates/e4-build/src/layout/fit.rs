@@ -61,7 +61,7 @@ pub(crate) fn layout(
         let room: u64 = draft.free_runs().iter().map(|(_, len)| len).sum();
         let spare = spare_blocks(options, &draft);
         if room >= blocks + spare
-            && let Some(places) = place::place(&draft, tree, &order, sizes, spare)
+            && let Some(places) = place::place(&draft, tree, &order, sizes, (options.holes, spare))
         {
             let style = *style;
             let sizes = measured.take().map(|m| m.2).unwrap_or_default();

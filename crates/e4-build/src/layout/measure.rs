@@ -4,7 +4,7 @@ use super::directory::{self, Entry, Style};
 use super::order::Order;
 use super::{Placed, XattrBlock};
 use crate::error::{BuildError, show};
-use crate::options::Options;
+use crate::options::{Holes, Options};
 use crate::tree::{Content, Kind, NodeId, ROOT, Tree};
 use crate::xattr::{self, MAX_SHARED};
 use e4_format::{BlockSize, FileBlock, FsBlock, InodeNo};
@@ -71,7 +71,7 @@ pub(crate) fn measure(rules: &Rules<'_>) -> Result<Measured, BuildError> {
                 measured.directories.push(encode_directory(rules, node)?);
             }
             Kind::File(content) => {
-                let ranges = data_blocks(content, rules.block_size);
+                let ranges = data_blocks(content, rules.block_size, rules.options.holes);
                 let blocks: u64 = ranges.iter().map(|(_, n)| n).sum();
                 let end = rules.block_size.blocks_for(content.size);
                 if end > u64::from(FileBlock::MAX.get()) {
@@ -163,10 +163,15 @@ fn encode_directory(rules: &Rules<'_>, node: NodeId) -> Result<directory::Blocks
 }
 
 /// The blocks of a file that hold data: logical start and count, in order, not touching.
-pub(crate) fn data_blocks(content: &Content, block_size: BlockSize) -> Vec<(u64, u64)> {
+pub(crate) fn data_blocks(
+    content: &Content,
+    block_size: BlockSize,
+    holes: Holes,
+) -> Vec<(u64, u64)> {
     let log = block_size.log2();
     let blocks = block_size.blocks_for(content.size);
-    let Some(ranges) = &content.data else {
+    let ranges = content.data.as_ref().filter(|_| holes == Holes::Source);
+    let Some(ranges) = ranges else {
         return if blocks > 0 {
             vec![(0, blocks)]
         } else {

@@ -3,6 +3,7 @@
 use super::measure::{FAST_SYMLINK, Measured, data_blocks, index};
 use super::order::Order;
 use super::{Placed, UNSPLIT, extents};
+use crate::options::Holes;
 use crate::tree::{Kind, ROOT, Tree};
 use e4_format::{BlockSize, Extent, FsBlock};
 use e4_mkfs::Draft;
@@ -96,7 +97,7 @@ pub(crate) fn place(
     tree: &Tree,
     order: &Order,
     measured: &Measured,
-    spare: u64,
+    (holes, spare): (Holes, u64),
 ) -> Option<Places> {
     let mut places = Places::default();
     let mut cursor = Cursor::new(draft.free_runs());
@@ -136,7 +137,7 @@ pub(crate) fn place(
             (_, Some(Kind::File(content))) => file(
                 &mut places,
                 &mut cursor,
-                &data_blocks(content, block_size),
+                &data_blocks(content, block_size, holes),
                 block_size,
             )?,
             (_, Some(Kind::Symlink(target))) if target.len() > FAST_SYMLINK => {

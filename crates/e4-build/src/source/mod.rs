@@ -1,6 +1,9 @@
 //! Where trees come from, and where the bytes of their files are.
 
+pub(crate) mod archive;
 pub(crate) mod directory;
+pub(crate) mod oci;
+mod unpack;
 
 use crate::error::BuildError;
 use crate::tree::{Content, Meta, Origin};
@@ -11,7 +14,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Directories kept open by a reader.
 const OPEN_DIRS: usize = 8;
@@ -28,6 +31,17 @@ pub(crate) struct Blob {
 pub(crate) struct Sources {
     pub(crate) scanned: Scanned,
     pub(crate) blobs: Vec<Blob>,
+}
+
+impl Sources {
+    /// Takes a stored stream; `path` names it in messages.
+    pub(crate) fn add_blob(&mut self, file: File, path: &Path) -> u32 {
+        self.blobs.push(Blob {
+            file,
+            path: path.to_owned(),
+        });
+        u32::try_from(self.blobs.len() - 1).unwrap_or(u32::MAX)
+    }
 }
 
 /// Reads contents; one per thread.

@@ -1,10 +1,11 @@
-//! `e4 build`: an image from directories.
+//! `e4 build`: an image from directories, tar archives and OCI images.
 //!
 //! Decision: the letters are mke2fs's where it has one, the words are tar's; what mke2fs would choose at random is
 //! derived from the content.
 
+use std::io::{self, BufReader};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -40,9 +41,10 @@ enum HolesArg {
     None,
 }
 
-/// Build an ext4 image from directories, without root or mounting.
+/// Build an ext4 image from directories, tar archives or OCI images, without root or mounting.
 ///
-/// Several SOURCEs are laid over each other in order: a later one's files replace an earlier one's, and a name
+/// A SOURCE is a directory, a tar archive (plain, gzip, zstd or xz), - for one on standard input, or
+/// oci:DIR[:NAME] for an image in an OCI image layout. Nothing of an archive is ever unpacked to the host. Several SOURCEs are laid over each other in order: a later one's files replace an earlier one's, and a name
 /// `.wh.NAME` in it deletes NAME (as in container layers). Owners, modes, times, extended attributes, ACLs,
 /// capabilities, device nodes, hard links and holes are kept.
 ///
@@ -56,6 +58,9 @@ Examples:
   e4 build -o root.img --size 2G -L root rootfs/
   e4 build -o root.img --owner 0:0 --exclude '*.pyc' --exclude /tmp rootfs/
   e4 build -o root.img --uid-map 100000:0:65536 --gid-map 100000:0:65536 rootfs/
+  docker export box | e4 build -o root.img -       a tar stream, not unpacked anywhere
+  e4 build -o root.img rootfs.tar.zst app.tar.gz overlay/
+  e4 build -o root.img oci:./layout:latest       layers with their whiteouts
   e4 build -o root.img base/ overlay/            overlay/ over base/
   SOURCE_DATE_EPOCH=1700000000 e4 build -o root.img rootfs/")]
 pub struct BuildArgs {
@@ -160,7 +165,7 @@ pub fn run(args: &BuildArgs, ui: &Ui) -> Outcome {
     let output = Output::new(&args.output, args.force || args.dry_run)?;
     let mut builder = Builder::new(options(args)?)?;
     for source in &args.sources {
-        builder.add_directory(source)?;
+        add(&mut builder, source).with_context(|| source.display().to_string())?;
     }
     let plan = builder.plan()?;
     if args.dry_run {
@@ -175,6 +180,25 @@ pub fn run(args: &BuildArgs, ui: &Ui) -> Outcome {
     output.publish()?;
     tell(args, &report, bytes, ui)?;
     Ok(Status::SUCCESS)
+}
+
+/// A directory, an archive, standard input, or an image of an OCI layout.
+fn add(builder: &mut Builder, source: &Path) -> Result<()> {
+    if source == Path::new("-") {
+        let stdin = BufReader::with_capacity(256 << 10, io::stdin());
+        builder.add_tar_stream("standard input", Box::new(stdin))?;
+    } else if let Some(rest) = source.to_str().and_then(|s| s.strip_prefix("oci:")) {
+        let (dir, name) = match rest.rsplit_once(':') {
+            Some((dir, name)) if !Path::new(rest).is_dir() => (dir, Some(name)),
+            _ => (rest, None),
+        };
+        builder.add_oci(Path::new(dir), name)?;
+    } else if source.is_dir() {
+        builder.add_directory(source)?;
+    } else {
+        builder.add_tar(source)?;
+    }
+    Ok(())
 }
 
 fn write(plan: Plan, output: &Output, ui: &Ui) -> Result<Report> {
@@ -250,6 +274,9 @@ fn options(args: &BuildArgs) -> Result<Options> {
         },
         ..Options::default()
     };
+    // Beside the image there is room for what becomes part of it.
+    let beside = args.output.parent().filter(|p| !p.as_os_str().is_empty());
+    options.spool_dir = Some(beside.unwrap_or(Path::new(".")).to_owned());
     if let Some(threads) = args.threads {
         options.threads = threads;
     }
