@@ -25,8 +25,11 @@ fn bad(why: &'static str) -> BuildError {
     BuildError::Archive { why, at: 0 }
 }
 
-/// The records of an extended header: keyword and value.
-pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, BuildError> {
+/// Keyword and value.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// The records of an extended header.
+pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, BuildError> {
     let mut list = Vec::new();
     while bytes.first().is_some_and(|b| *b != 0) {
         let blank = bytes
