@@ -79,6 +79,10 @@ pub enum Verb {
     Demo(verbs::demo::DemoArgs),
     /// Race writers, truncate, punch and fsync; verify everything
     Stress(Box<verbs::stress::StressArgs>),
+    /// Mount an image at a directory, through FUSE
+    Mount(verbs::mount::MountArgs),
+    /// Unmount it; returns when the image is clean and closed
+    Umount(verbs::umount::UmountArgs),
 }
 
 impl Verb {
@@ -101,6 +105,8 @@ impl Verb {
             Self::AioStress(a) => a.common(),
             Self::Demo(a) => a.common.clone(),
             Self::Stress(a) => a.common.clone(),
+            Self::Mount(a) => a.common.clone(),
+            Self::Umount(a) => a.common.clone(),
         }
     }
 }

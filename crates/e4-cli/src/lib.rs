@@ -77,6 +77,8 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
         Some(Verb::Demo(args)) => verbs::demo::run(&args, ui),
         Some(Verb::Stress(args)) => verbs::stress::run(&args, ui),
+        Some(Verb::Mount(args)) => verbs::mount::run(&args, ui),
+        Some(Verb::Umount(args)) => verbs::umount::run(&args, ui),
     };
     outcome.map_err(|error| (failed, error))
 }

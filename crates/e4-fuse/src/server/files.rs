@@ -1,0 +1,236 @@
+//! Open files: how they are opened decides how the kernel caches them.
+//!
+//! The rules of coherence:
+//! - `O_DIRECT` opens bypass the kernel's cache and write in parallel (`FOPEN_DIRECT_IO` with
+//!   `FOPEN_PARALLEL_DIRECT_WRITES`; the second means nothing without the first).
+//! - Other opens keep what is cached from earlier ones, unless something was written past the cache since.
+//! - A direct write to an inode that is also open in cached mode drops the range from the cache before it is
+//!   acknowledged (`io.rs`): an asynchronous one would otherwise leave stale pages behind.
+//! - What the kernel has not written back yet is no hole: before `SEEK_HOLE` and `SEEK_DATA` are answered, it writes.
+
+use e4::{FallocateMode, File};
+use e4_format::{ExtentState, InodeFlags};
+use e4_sync::Mutex;
+use e4_sync::atomic::Ordering;
+use fuser::{Errno, FileHandle, FopenFlags, INodeNo};
+use rustix::fs::OFlags;
+
+use super::State;
+use crate::errno::{Answer, Fail};
+use crate::nodes::Known;
+
+pub(super) const O_EXCL: i32 = OFlags::EXCL.bits().cast_signed();
+
+const FALLOC_KEEP_SIZE: i32 = 1;
+const FALLOC_PUNCH_HOLE: i32 = 2;
+const FALLOC_ZERO_RANGE: i32 = 0x10;
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// Bytes a copy moves at a time, and at most per request.
+const COPY_PIECE: usize = 1 << 20;
+const COPY_MOST: u64 = 64 << 20;
+
+/// An open file.
+pub(crate) struct OpenFile {
+    pub(super) file: File,
+    pub(super) known: Known,
+    /// Past the kernel's page cache.
+    pub(super) direct: bool,
+    /// When the access time was last seen to.
+    pub(super) noted: Mutex<Option<e4_sync::Instant>>,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if !self.direct {
+            let opens = &self.known.cached.cached_opens;
+            opens.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn open(&self, ino: INodeNo, flags: i32) -> Answer<(FileHandle, FopenFlags)> {
+        let known = self.nodes.get(ino)?;
+        self.open_known(&known, flags)
+    }
+
+    pub(super) fn open_known(&self, known: &Known, flags: i32) -> Answer<(FileHandle, FopenFlags)> {
+        let flags = OFlags::from_bits_retain(flags.cast_unsigned());
+        let write = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        if write {
+            let chattr = InodeFlags::from_bits(known.node.stat()?.flags);
+            let appends = flags.contains(OFlags::APPEND) && !flags.contains(OFlags::TRUNC);
+            if chattr.contains(InodeFlags::IMMUTABLE)
+                || chattr.contains(InodeFlags::APPEND) && !appends
+            {
+                return Err(Fail(Errno::EPERM));
+            }
+        }
+        let file = known.node.open(e4::OpenFlags {
+            write,
+            truncate: flags.contains(OFlags::TRUNC),
+            ..e4::OpenFlags::read()
+        })?;
+        let direct = flags.contains(OFlags::DIRECT);
+        let cached = &known.cached;
+        let open_flags = if direct {
+            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
+        } else {
+            // Counted before the mark is read: a direct write that is over later finds the count.
+            cached.cached_opens.fetch_add(1, Ordering::AcqRel);
+            if write {
+                cached.maybe_dirty.store(true, Ordering::Release);
+            }
+            if cached.may_keep() {
+                FopenFlags::FOPEN_KEEP_CACHE
+            } else {
+                FopenFlags::empty()
+            }
+        };
+        let handle = self.files.insert(OpenFile {
+            file,
+            known: known.clone(),
+            direct,
+            noted: Mutex::new(e4_sync::Rank::LEAF, None),
+        });
+        Ok((handle, open_flags))
+    }
+
+    pub(super) fn release(&self, fh: FileHandle) {
+        drop(self.files.remove(fh));
+    }
+
+    pub(super) fn fsync(&self, fh: FileHandle, datasync: bool) -> Answer<()> {
+        let open = self.files.get(fh)?;
+        if datasync {
+            open.file.fdatasync()?;
+        } else {
+            open.file.fsync()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn fallocate(&self, fh: FileHandle, at: u64, len: u64, mode: i32) -> Answer<()> {
+        const PUNCH: i32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
+        const ZERO_KEEP: i32 = FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE;
+        let open = self.files.get(fh)?;
+        let file = &open.file;
+        match mode {
+            0 => file.fallocate(FallocateMode::Allocate, at, len)?,
+            FALLOC_KEEP_SIZE => file.fallocate(FallocateMode::AllocateKeepSize, at, len)?,
+            PUNCH => file.fallocate(FallocateMode::PunchHole, at, len)?,
+            FALLOC_ZERO_RANGE | ZERO_KEEP => {
+                file.fallocate(FallocateMode::PunchHole, at, len)?;
+                let how = if mode == ZERO_KEEP {
+                    FallocateMode::AllocateKeepSize
+                } else {
+                    FallocateMode::Allocate
+                };
+                file.fallocate(how, at, len)?;
+            }
+            _ => return Err(Fail(Errno::EOPNOTSUPP)),
+        }
+        self.bypass(&open, at, len);
+        Ok(())
+    }
+
+    /// The next data or hole at or behind `offset`. The end of file is a hole.
+    pub(super) fn lseek(
+        &self,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+    ) -> Answer<i64> {
+        let open = self.files.get(fh)?;
+        if open.known.cached.maybe_dirty.load(Ordering::Acquire) {
+            // Dropping the cache writes first what is dirty in it.
+            self.drop_cache(ino, 0, 0);
+        }
+        let size = open.file.size();
+        let from = u64::try_from(offset)
+            .ok()
+            .filter(|&from| from < size)
+            .ok_or(Fail(Errno::ENXIO))?;
+        let block = u64::from(self.fs.statfs().block_size);
+        let mut at = from;
+        for extent in open.file.extents()? {
+            if extent.state != ExtentState::Written {
+                continue;
+            }
+            let start = u64::from(extent.block.get()) * block;
+            let end = start + u64::from(extent.len) * block;
+            if end <= at {
+                continue;
+            }
+            match whence {
+                SEEK_DATA if start < size => return signed(at.max(start)),
+                SEEK_HOLE if start <= at => at = end,
+                _ => break,
+            }
+        }
+        match whence {
+            SEEK_HOLE => signed(at.min(size)),
+            SEEK_DATA => Err(Fail(Errno::ENXIO)),
+            _ => Err(Fail(Errno::EINVAL)),
+        }
+    }
+
+    pub(super) fn copy(
+        &self,
+        (from, from_at): (FileHandle, u64),
+        (to, to_at): (FileHandle, u64),
+        len: u64,
+    ) -> Answer<u32> {
+        let (from, to) = (self.files.get(from)?, self.files.get(to)?);
+        let len = len.min(COPY_MOST);
+        let mut piece = vec![0; COPY_PIECE.min(usize::try_from(len).unwrap_or(COPY_PIECE))];
+        let mut done = 0;
+        while done < len {
+            let want = piece
+                .len()
+                .min(usize::try_from(len - done).unwrap_or(usize::MAX));
+            let Some(room) = piece.get_mut(..want) else {
+                break;
+            };
+            let n = from.file.read_at(from_at.saturating_add(done), room)?;
+            if n == 0 {
+                break;
+            }
+            to.file.write_at(to_at.saturating_add(done), &room[..n])?;
+            done += n as u64;
+        }
+        self.bypass(&to, to_at, done);
+        Ok(u32::try_from(done).unwrap_or(u32::MAX))
+    }
+
+    /// Notes that a range was changed past the kernel's cache.
+    fn bypass(&self, open: &OpenFile, at: u64, len: u64) {
+        if open.direct {
+            open.known.cached.bypassed.store(true, Ordering::Release);
+            if open.known.cached.cached_opens.load(Ordering::Acquire) > 0 {
+                let ino = crate::attr::node_id(open.file.ino());
+                self.drop_cache(ino, at, len);
+            }
+        }
+    }
+
+    /// Drops a range of the kernel's cache, dirty pages written first. `len` 0: to the end. Waits for pages
+    /// that are being read or written: only where nobody waits for this thread (a worker).
+    pub(super) fn drop_cache(&self, ino: INodeNo, at: u64, len: u64) {
+        let Some(notifier) = self.notifier.get() else {
+            return;
+        };
+        let clip = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        if let Err(error) = notifier.inval_inode(ino, clip(at), clip(len)) {
+            // Not known to the kernel (any more): nothing cached either.
+            tracing::debug!(%error, ino = ino.0, "dropping cached pages");
+        }
+    }
+}
+
+fn signed(at: u64) -> Answer<i64> {
+    i64::try_from(at).map_err(|_| Fail(Errno::EOVERFLOW))
+}
