@@ -111,12 +111,6 @@ impl Nodes {
         drop(gone);
     }
 
-    /// How many inodes the kernel knows of.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.lock().len()).sum()
-    }
-
     /// Lets go of everything, at the end.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {

@@ -194,7 +194,8 @@ fn config(image: &Path, options: &Options) -> Config {
     let root = rustix::process::geteuid().is_root();
     let mut mount = vec![
         MountOption::FSName(mountinfo::encode_source(image)),
-        MountOption::Subtype(mountinfo::SUBTYPE.to_owned()),
+        // fuser's own option for it is dropped where root mounts.
+        MountOption::CUSTOM(format!("subtype={}", mountinfo::SUBTYPE)),
         MountOption::DefaultPermissions,
     ];
     let mut either =
