@@ -26,7 +26,7 @@ pub(crate) const SUBTYPE: &str = "e4";
 pub(crate) fn at(path: &Path) -> std::io::Result<Option<MountEntry>> {
     let text = std::fs::read("/proc/self/mountinfo")?;
     let entries = text.split(|&b| b == b'\n').filter_map(parse);
-    Ok(entries.filter(|e| e.mount_point == path).last())
+    Ok(entries.rev().find(|e| e.mount_point == path))
 }
 
 fn parse(line: &[u8]) -> Option<MountEntry> {
