@@ -6,6 +6,7 @@
 mod agreement;
 mod bench;
 mod fuzz;
+mod unwritten;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,8 @@ enum Task {
     Agreement(agreement::Args),
     /// Run every fuzz target over its corpus and seeded variations (see fuzz/README.md)
     Fuzz(fuzz::Args),
+    /// Have a reader read files with unwritten extents (see docs/unwritten-conformance.md)
+    Unwritten(unwritten::Args),
     /// Measure e4 beside the raw backing file, the kernel's ext4 and fuse2fs (see benches/README.md)
     Bench(bench::Args),
     /// Clean up after a bench that went away; started by it
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Agreement(args) => agreement::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Unwritten(args) => unwritten::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }

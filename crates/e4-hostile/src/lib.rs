@@ -10,6 +10,7 @@
 //!   seeds.rs    sound images made by e4 itself, the same bytes everywhere: what fuzzing starts from
 //!   script.rs   a fuzzer's bytes as structure-aware damage to one of them
 //!   corpus.rs   inputs to begin with, and those that once found a bug
+//!   unwritten.rs  the unwritten-extent corpus, and what readers have to find in it
 //!   vary.rs     seeded variations of inputs, for runs without a coverage-guided fuzzer
 //!   target/     what is fuzzed: every parser, and opening, walking, reading, writing, recovering, checking
 //! ```
@@ -30,6 +31,7 @@ pub mod script;
 pub mod seal;
 pub mod seeds;
 pub mod target;
+pub mod unwritten;
 pub mod vary;
 
 pub use layout::{Class, Layout, Piece};
