@@ -127,9 +127,24 @@ impl File {
         Ok(())
     }
 
-    pub(crate) fn check_writable(&self) -> Result<()> {
+    /// May be changed in place: not even an append-only file can be.
+    fn check_changeable(&self) -> Result<()> {
+        self.check_may_write(None)
+    }
+
+    /// May be written from a byte on (`None`: changed otherwise, or cut).
+    pub(crate) fn check_may_write(&self, at: Option<ByteOffset>) -> Result<()> {
         self.check_regular()?;
-        self.shared().check_writable()?;
+        let state = self.inode().data();
+        let shared = self.shared();
+        {
+            let core = state.core.read();
+            shared.check_not_immutable(state, &core)?;
+            if at.is_none_or(|at| at.get() < state.size()) {
+                shared.check_not_append_only(state, &core)?;
+            }
+        }
+        shared.check_writable()?;
         if !self.inner.write {
             return Err(Error::Invalid {
                 what: "the file is not open for writing",
@@ -250,7 +265,7 @@ impl File {
     /// # Errors
     /// No space (what was allocated stays), an earlier failed write that this file has not heard of, damage.
     pub fn fallocate(&self, mode: FallocateMode, at: u64, len: u64) -> Result<()> {
-        self.check_writable()?;
+        self.check_changeable()?;
         if len == 0 {
             return Err(Error::Invalid {
                 what: "a length of 0",
@@ -289,7 +304,7 @@ impl File {
     /// # Errors
     /// An earlier failed write that this file has not heard of, damage, a size no file can have.
     pub fn truncate(&self, bytes: u64) -> Result<()> {
-        self.check_writable()?;
+        self.check_changeable()?;
         self.shared().set_size(self.inode(), self.observer(), bytes)
     }
 

@@ -182,6 +182,9 @@ impl Filesystem {
                 path: path.to_owned(),
             });
         }
+        if flags.write {
+            shared.check_not_immutable(inode.data(), &inode.data().core.read())?;
+        }
         let mounted = Arc::clone(&self.mounted);
         let file = File::new(mounted, inode, path.to_owned(), flags.write, flags.dsync);
         if flags.truncate {

@@ -222,6 +222,8 @@ impl Node {
             if self.kind() == Some(FileType::Directory) {
                 return Err(Error::IsADirectory { path: path() });
             }
+            let state = self.hold.data();
+            shared.check_not_immutable(state, &state.core.read())?;
         }
         let mounted = Arc::clone(&self.mounted);
         let file = File::new(mounted, self.hold.clone(), path(), flags.write, flags.dsync);

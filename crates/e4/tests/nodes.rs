@@ -351,3 +351,52 @@ fn renames() {
     .unwrap();
     image.done(fs);
 }
+
+#[test]
+fn immutable_and_append_only() {
+    use e4::format::InodeFlags;
+    let image = Image::new(4096, "");
+    let fs = image.mount();
+    let root = fs.root().unwrap();
+    let new = NewInode::new(FileType::Regular, 0o644);
+    let node = root.create(b"f", &new).unwrap();
+    let file = node.open(OpenFlags::read_write()).unwrap();
+    file.write_at(0, b"0123456789").unwrap();
+    let flag = |node: &Node, flags| {
+        let change = SetAttr {
+            flags: Some(flags),
+            ..SetAttr::default()
+        };
+        node.set_attr(&change).unwrap();
+    };
+    let mode = SetAttr {
+        mode: Some(0),
+        ..SetAttr::default()
+    };
+    let refused = |flags| {
+        assert_eq!(file.write_at(3, b"x").unwrap_err().errno(), 1);
+        assert_eq!(file.truncate(3).unwrap_err().errno(), 1);
+        assert_eq!(root.unlink(b"f").unwrap_err().errno(), 1);
+        assert_eq!(root.link(b"g", &node).unwrap_err().errno(), 1);
+        let moved = root.rename(b"f", &root, b"g", e4::RenameFlags::Replace);
+        assert_eq!(moved.unwrap_err().errno(), 1);
+        assert_eq!(node.set_attr(&mode).unwrap_err().errno(), 1);
+        let set = node.set_xattr(b"user.a", b"", e4::XattrSet::Any);
+        assert_eq!(set.unwrap_err().errno(), 1, "{flags:?}");
+    };
+    flag(&node, InodeFlags::APPEND);
+    refused(InodeFlags::APPEND);
+    assert_eq!(file.write_at(10, b"more").unwrap(), 4);
+    flag(&node, InodeFlags::IMMUTABLE);
+    refused(InodeFlags::IMMUTABLE);
+    assert_eq!(file.write_at(14, b"x").unwrap_err().errno(), 1);
+    assert_eq!(node.open(OpenFlags::read_write()).err().unwrap().errno(), 1);
+    flag(&node, InodeFlags::EMPTY);
+    flag(&root, InodeFlags::IMMUTABLE);
+    assert_eq!(root.create(b"h", &new).err().unwrap().errno(), 1);
+    assert_eq!(root.unlink(b"f").unwrap_err().errno(), 1);
+    flag(&root, InodeFlags::EMPTY);
+    root.unlink(b"f").unwrap();
+    drop((file, node, root));
+    image.done(fs);
+}

@@ -136,7 +136,7 @@ impl File {
         buf: AlignedBuf,
         pocket: &mut Pocket<'_>,
     ) -> Result<()> {
-        self.check_writable()?;
+        self.check_may_write(Some(at))?;
         let shared = self.shared();
         let inode = self.inode();
         let len = buf.len();
