@@ -21,6 +21,7 @@ Examples:
   e4 put notes.txt disk.img:/notes.txt      copy a file into it
   e4 ls -l disk.img:/                       look at it
   e4 cat disk.img:/notes.txt
+  e4 mkdir -p disk.img:/srv/data            directories, rm, mv, ln, chmod ... as usual
   e4 fallocate -l 1G disk.img:/big          reserve blocks without writing them
   e4 extents disk.img:/big                  see that they are unwritten
   e4 stress disk.img --seconds 10           race writers, truncate, punch and fsync; verify
@@ -71,6 +72,26 @@ pub enum Verb {
     Fallocate(verbs::fallocate::FallocateArgs),
     /// Set a file's size
     Truncate(verbs::truncate::TruncateArgs),
+    /// Remove files or, with -r, whole trees
+    Rm(verbs::rm::RmArgs),
+    /// Make directories
+    Mkdir(verbs::mkdir::MkdirArgs),
+    /// Remove empty directories
+    Rmdir(verbs::rmdir::RmdirArgs),
+    /// Rename files, or move them into a directory
+    Mv(verbs::mv::MvArgs),
+    /// Give a file one more name, or make a symbolic link
+    Ln(verbs::ln::LnArgs),
+    /// Change permissions
+    Chmod(verbs::chmod::ChmodArgs),
+    /// Change owner and group, by number
+    Chown(verbs::chown::ChownArgs),
+    /// Set times, creating files that do not exist
+    Touch(verbs::touch::TouchArgs),
+    /// Set or remove an extended attribute
+    Setfattr(verbs::fattr::SetfattrArgs),
+    /// Show extended attributes
+    Getfattr(verbs::fattr::GetfattrArgs),
     /// Check an image for errors, changing nothing
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
@@ -101,6 +122,16 @@ impl Verb {
             Self::Extents(a) => a.common.clone(),
             Self::Fallocate(a) => a.common.clone(),
             Self::Truncate(a) => a.common.clone(),
+            Self::Rm(a) => a.common.clone(),
+            Self::Mkdir(a) => a.common.clone(),
+            Self::Rmdir(a) => a.common.clone(),
+            Self::Mv(a) => a.common.clone(),
+            Self::Ln(a) => a.common.clone(),
+            Self::Chmod(a) => a.common.clone(),
+            Self::Chown(a) => a.common.clone(),
+            Self::Touch(a) => a.common.clone(),
+            Self::Setfattr(a) => a.common.clone(),
+            Self::Getfattr(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
             Self::Demo(a) => a.common.clone(),

@@ -99,3 +99,25 @@ fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<File
     }
     Ok(fs)
 }
+
+/// Changes files: opens each image once, for all the locations in it that follow each other. What was done before
+/// an error stays done.
+///
+/// # Errors
+/// The first one, of the images or of `each`.
+pub fn change(
+    locations: &[crate::location::Location],
+    ui: &Ui,
+    mut each: impl FnMut(&Filesystem, &crate::location::Location) -> Result<()>,
+) -> Result<()> {
+    for group in locations.chunk_by(|a, b| a.image == b.image) {
+        let Some(first) = group.first() else { continue };
+        let fs = mount(&first.image, Access::Write, ui)?;
+        let done = group
+            .iter()
+            .try_for_each(|location| each(&fs, location).with_context(|| location.to_string()));
+        fs.unmount()?;
+        done?;
+    }
+    Ok(())
+}

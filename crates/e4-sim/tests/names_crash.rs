@@ -62,7 +62,9 @@ fn path(rng: &mut Rng) -> String {
 
 /// A path that exists, unless there is none.
 fn known(fs: &Filesystem, rng: &mut Rng) -> Result<String> {
-    let tree = tree(fs)?;
+    let mut tree = tree(fs)?;
+    // e2fsck wants to have it.
+    tree.remove("/lost+found");
     let chosen = tree.keys().nth(rng.index(tree.len().max(1)));
     Ok(chosen.cloned().unwrap_or_default())
 }
