@@ -6,6 +6,7 @@
 mod agreement;
 mod bench;
 mod fuzz;
+mod lab;
 mod unwritten;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Task {
     Unwritten(unwritten::Args),
     /// Measure e4 beside the raw backing file, the kernel's ext4 and fuse2fs (see benches/README.md)
     Bench(bench::Args),
+    /// Crash states, planted bugs, soak (see docs/lab.md)
+    Lab(lab::Args),
     /// Clean up after a bench that went away; started by it
     #[command(hide = true)]
     BenchJanitor {
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Unwritten(args) => unwritten::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Lab(args) => lab::run(&args),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }
 }

@@ -89,12 +89,40 @@ impl Image {
         self.pages.insert(page, Arc::new(*bytes));
     }
 
+    /// A page's part in the fingerprint of the image.
+    pub(crate) fn hash_of(&self, page: u64) -> u64 {
+        let mut bytes = [0; PAGE];
+        self.copy_page(page, &mut bytes);
+        page_hash(page, &bytes)
+    }
+
+    /// The same for every page of a byte range, combined.
+    pub(crate) fn hash_range(&self, at: u64, len: u64) -> u64 {
+        let pages = at / PAGE as u64..(at + len).div_ceil(PAGE as u64);
+        pages.fold(0, |all, page| all ^ self.hash_of(page))
+    }
+
     /// The numbers of the pages that were written, in order.
     pub(crate) fn written(&self) -> Vec<u64> {
         let mut pages: Vec<u64> = self.pages.keys().copied().collect();
         pages.sort_unstable();
         pages
     }
+}
+
+/// A page's part in a fingerprint of contents.
+pub(crate) fn page_hash(page: u64, bytes: &Page) -> u64 {
+    const K: u64 = 0x9fb2_1c65_1e98_df25;
+    let mut lanes = [page, !page, K, page.rotate_left(32)];
+    for words in bytes.chunks_exact(32) {
+        for (lane, word) in lanes.iter_mut().zip(words.chunks_exact(8)) {
+            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+            *lane = (*lane ^ word).wrapping_mul(K);
+            *lane ^= *lane >> 29;
+        }
+    }
+    let mix = |all: u64, lane: &u64| crate::rng::mix(all ^ lane);
+    lanes.iter().fold(0, mix)
 }
 
 /// The parts of `at..end` that do not fill a page: at most two.

@@ -5,7 +5,7 @@
 //! to cut the power during recovery, use [`crate::SimDisk::from_crash`].
 
 use crate::fill::Fill;
-use crate::image::{Image, PAGE, Page, edges, pieces};
+use crate::image::{Image, PAGE, Page, edges, page_hash, pieces};
 use crate::log::{Log, Payload};
 use core::ops::Range;
 use e4_device::{
@@ -23,6 +23,7 @@ pub struct CrashImage {
     own: Mutex<HashMap<u64, Box<Page>>>,
     queue: CompletionQueue,
     point: u64,
+    fingerprint: u64,
     choice: Choice,
     torn: Vec<Range<u64>>,
 }
@@ -43,7 +44,13 @@ pub(crate) struct Part {
 }
 
 impl CrashImage {
-    pub(crate) fn new(log: &Log, medium: &Arc<Image>, point: u64, choice: Choice) -> CrashImage {
+    /// `medium` comes with its fingerprint.
+    pub(crate) fn new(
+        log: &Log,
+        (medium, fingerprint): (&Arc<Image>, u64),
+        point: u64,
+        choice: Choice,
+    ) -> CrashImage {
         let info = DeviceInfo {
             size: medium.size(),
             alignment: 1,
@@ -58,6 +65,10 @@ impl CrashImage {
         for part in &choice.parts {
             apply(&mut own, medium, log, part);
         }
+        let changed = own
+            .iter()
+            .map(|(&page, bytes)| medium.hash_of(page) ^ page_hash(page, bytes));
+        let fingerprint = changed.fold(fingerprint, |all, page| all ^ page);
         let parts = choice.parts.iter().filter(|part| !part.missing.is_empty());
         let torn = parts.map(|part| {
             let at = log.writes[part.write].at;
@@ -71,6 +82,7 @@ impl CrashImage {
             own: Mutex::new(Rank::DEVICE_RING, own),
             queue: CompletionQueue::new(),
             point,
+            fingerprint,
             choice,
         };
         image.info.name = image.describe();
@@ -81,6 +93,13 @@ impl CrashImage {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.point
+    }
+
+    /// Names the contents as the power cut left them, among the states of one log: equal contents have equal
+    /// fingerprints, different ones different fingerprints but for one chance in 2^64.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// What makes this state, for messages.

@@ -112,6 +112,7 @@ impl Log {
         let choices = Chooser::new(self, &replay, seed).all(bound);
         States {
             log: self.clone(),
+            fingerprint: replay.fingerprint,
             medium: replay.medium,
             position: point.position,
             choices: choices.into(),
@@ -127,7 +128,8 @@ impl Log {
         } else {
             Choice::default()
         };
-        CrashImage::new(self, &replay.medium, position, choice)
+        let medium = (&replay.medium, replay.fingerprint);
+        CrashImage::new(self, medium, position, choice)
     }
 
     fn replay_to(&self, position: u64) -> Replay {
@@ -146,6 +148,7 @@ impl Log {
 pub struct States {
     log: Log,
     medium: Arc<crate::image::Image>,
+    fingerprint: u64,
     position: u64,
     choices: VecDeque<Choice>,
 }
@@ -157,7 +160,7 @@ impl Iterator for States {
         let choice = self.choices.pop_front()?;
         Some(CrashImage::new(
             &self.log,
-            &self.medium,
+            (&self.medium, self.fingerprint),
             self.position,
             choice,
         ))

@@ -22,6 +22,8 @@ pub(crate) struct Replay {
     pub(crate) events: usize,
     /// Everything durable.
     pub(crate) medium: Arc<Image>,
+    /// What the contents of the medium are, compared with the log's base: equal contents, equal numbers.
+    pub(crate) fingerprint: u64,
     /// In the order of submission.
     pub(crate) pending: Vec<Pending>,
     /// Where the flushes under way began.
@@ -48,6 +50,7 @@ impl Replay {
         Replay {
             events: 0,
             medium: Arc::clone(&log.base),
+            fingerprint: 0,
             pending: Vec::new(),
             flushes: HashMap::new(),
         }
@@ -110,7 +113,10 @@ impl Replay {
         durable.sort_by_key(|p| p.completed);
         let medium = Arc::make_mut(&mut self.medium);
         for write in &durable {
+            let (at, len) = (log.writes[write.write].at, write.len);
+            self.fingerprint ^= medium.hash_range(at, len);
             apply(medium, &log.writes[write.write], write.len);
+            self.fingerprint ^= medium.hash_range(at, len);
             for below in &mut rest {
                 if below
                     .completed

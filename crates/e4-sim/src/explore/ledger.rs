@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     pub(super) history: History,
     clock: Clock,
     files: Mutex<Vec<Sizes>>,
+    /// When less became possible than before, oldest first.
+    narrowed: Mutex<Vec<u64>>,
 }
 
 #[derive(Default)]
@@ -25,8 +27,23 @@ struct Sizes {
     possible: Vec<(u64, u64)>,
     /// When a sync had succeeded, and how many of `possible` were settled by then.
     synced: Vec<(u64, usize)>,
-    /// When the file's existence was promised.
-    exists: Option<u64>,
+    /// When each state of its names became possible.
+    names: Vec<(u64, Name)>,
+    /// When how many of `names` were settled.
+    named: Vec<(u64, usize)>,
+}
+
+/// Under which of its two names a file is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Name {
+    /// None.
+    Gone,
+    /// The one it was created with.
+    Plain,
+    /// The other one.
+    Moved,
+    /// Both.
+    Both,
 }
 
 /// A sync that has begun.
@@ -34,6 +51,7 @@ pub(super) struct SyncBegun {
     mark: crate::SyncMark,
     file: u64,
     floor: usize,
+    name_floor: usize,
 }
 
 /// What a write must carry and hand back.
@@ -50,6 +68,7 @@ impl Ledger {
             history: History::with_clock(Atomicity::Sector, clock.clone()),
             clock,
             files: Mutex::new(Rank::LEAF, Vec::new()),
+            narrowed: Mutex::new(Rank::LEAF, Vec::new()),
         }
     }
 
@@ -59,9 +78,27 @@ impl Ledger {
         let mut files = self.files.lock();
         files.push(Sizes {
             possible: vec![(now, 0)],
+            names: vec![(0, Name::Gone), (now, Name::Plain)],
             ..Sizes::default()
         });
         files.len() as u64
+    }
+
+    /// The file is about to be found like this.
+    pub(super) fn name_possible(&self, file: u64, name: Name) {
+        let now = self.clock.position();
+        self.sizes(file, |s| s.names.push((now, name)));
+    }
+
+    fn narrow(&self) {
+        let now = self.clock.position();
+        self.narrowed.lock().push(now);
+    }
+
+    /// How often less had become possible until then: between two positions with the same number, whatever was
+    /// possible at the first is possible at the second.
+    pub(super) fn narrowings(&self, position: u64) -> usize {
+        self.narrowed.lock().partition_point(|&at| at <= position)
     }
 
     pub(super) fn files(&self) -> u64 {
@@ -109,27 +146,35 @@ impl Ledger {
     }
 
     pub(super) fn acknowledged(&self, promise: Promise) {
+        self.narrow();
         self.history
             .acknowledged(promise.file, promise.units, promise.generation);
     }
 
     pub(super) fn durable(&self, promise: Promise) {
         let now = self.clock.position();
-        self.sizes(promise.file, |s| {
-            s.exists.get_or_insert(now);
-        });
+        self.narrow();
+        self.sizes(promise.file, |s| s.named.push((now, 1)));
         self.history
             .durable(promise.file, promise.units, promise.generation);
     }
 
     pub(super) fn failed(&self, promise: Promise) {
+        self.narrow();
         self.history
             .failed(promise.file, promise.units, promise.generation);
     }
 
-    /// A sync is about to start; the file may have any of these sizes when it is over.
-    pub(super) fn sync_begins(&self, file: u64, sizes: impl Iterator<Item = u64>) -> SyncBegun {
-        let floor = self.sizes(file, |s| s.possible.len());
+    /// A sync is about to start; the file may have any of these sizes when it is over. `names`: it promises the
+    /// file's names as well (fdatasync: only that it has had one).
+    pub(super) fn sync_begins(
+        &self,
+        file: u64,
+        sizes: impl Iterator<Item = u64>,
+        names: bool,
+    ) -> SyncBegun {
+        let (floor, name_floor) = self.sizes(file, |s| (s.possible.len(), s.names.len() - 1));
+        let name_floor = if names { name_floor } else { 1 };
         for size in sizes {
             self.size_possible(file, size);
         }
@@ -137,21 +182,28 @@ impl Ledger {
             mark: self.history.sync_begins(file),
             file,
             floor,
+            name_floor,
         }
     }
 
     pub(super) fn synced(&self, begun: SyncBegun) {
         self.history.synced(begun.mark);
+        self.narrow();
         let now = self.clock.position();
         self.sizes(begun.file, |s| {
             s.synced.push((now, begun.floor));
-            s.exists.get_or_insert(now);
+            s.named.push((now, begun.name_floor));
         });
     }
 
-    /// Whether a file may be missing after a crash at `position`.
-    pub(super) fn may_be_missing(&self, file: u64, position: u64) -> bool {
-        self.sizes(file, |s| s.exists.is_none_or(|since| since > position))
+    /// Whether a file may be found like this after a crash at `position`.
+    pub(super) fn may_have_name(&self, file: u64, name: Name, position: u64) -> bool {
+        self.sizes(file, |s| {
+            let covered = s.named.iter().filter(|(at, _)| *at <= position);
+            let floor = covered.map(|(_, floor)| *floor).max().unwrap_or(0);
+            let mut possible = s.names[floor..].iter();
+            possible.any(|&(since, possible)| since <= position && possible == name)
+        })
     }
 
     /// Whether a file may have `size` bytes after a crash at `position`.

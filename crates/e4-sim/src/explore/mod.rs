@@ -6,6 +6,7 @@
 //!   ledger     contents (History), sizes and names: what a crash at a position may leave
 //!   verdict    mounts one crash state, reads it, checks it, compares it with the ledger
 //!   planted    a disk that breaks the protocol on purpose: the explorer must see that
+//!   shrink     a short history that fails too         spec    its parameters in one line of text
 //!   fsck       the same states before e2fsck, which nobody here wrote
 //! ```
 //!
@@ -21,21 +22,27 @@
 mod fsck;
 mod ledger;
 mod planted;
+mod shrink;
+mod spec;
 mod verdict;
 mod workload;
 
 pub use fsck::Fsck;
 pub use planted::{Planted, PlantedDisk};
+pub use shrink::{Shrunk, shrink};
+pub use spec::SpecError;
+pub use verdict::unsettled;
 
 use crate::{Bound, Log, SimDisk, SimOptions};
 use core::time::Duration;
 use e4::{Filesystem, MountOptions};
 use e4_sync::Arc;
+use hashbrown::HashSet;
 use ledger::Ledger;
 use verdict::{Findings, Judge};
 
 /// What to explore.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Decides everything random.
     pub seed: u64,
@@ -53,6 +60,10 @@ pub struct Params {
     pub file_blocks: u64,
     /// Asynchronous writes kept in flight.
     pub depth: usize,
+    /// Whether names change too, files are deleted and the filesystem is mounted anew.
+    pub names: bool,
+    /// The steps of the workload to take, ascending; `None`: all.
+    pub keep: Option<Vec<u32>>,
     /// What is wrong with the disk.
     pub planted: Planted,
     /// Stop at the first thing that is wrong.
@@ -76,10 +87,44 @@ impl Params {
             files: 2,
             file_blocks: 32,
             depth: 6,
+            names: false,
+            keep: None,
             planted: Planted::Nothing,
             stop_at_first: false,
             cut_recovery_every: 0,
             fsck_every: 0,
+        }
+    }
+
+    /// Another workload for every seed: block sizes, features, depths, names.
+    #[must_use]
+    pub fn varied(seed: u64) -> Params {
+        let n = seed as usize;
+        let (block_size, size) = [
+            (1024, 8 << 20),
+            (2048, 8 << 20),
+            (1024, 8 << 20),
+            (4096, 16 << 20),
+        ][n % 4];
+        Params {
+            block_size,
+            size,
+            features: spec::FEATURES[n / 4 % spec::FEATURES.len()],
+            operations: 90,
+            files: [2, 3, 1, 4][n / 3 % 4],
+            file_blocks: [8, 32, 64][n / 5 % 3],
+            depth: [1, 4, 12][n / 7 % 3],
+            names: !n.is_multiple_of(3),
+            cut_recovery_every: 97,
+            ..Params::small(seed)
+        }
+    }
+
+    /// The steps to take.
+    pub(super) fn steps(&self) -> Vec<u32> {
+        match &self.keep {
+            Some(keep) => keep.clone(),
+            None => (0..self.operations as u32).collect(),
         }
     }
 
@@ -137,6 +182,10 @@ pub struct ExploreReport {
     pub crash_points: u64,
     /// States judged, those of interrupted recoveries included.
     pub states: u64,
+    /// Different contents of the disk among them.
+    pub distinct: u64,
+    /// States passed over: the same contents had been judged when no more was allowed.
+    pub repeats: u64,
     /// Blocks that held what they must not: leaked contents of the disk, another block's data, damage,
     /// generations nobody had submitted.
     pub stale_blocks: u64,
@@ -186,9 +235,10 @@ impl core::fmt::Display for ExploreReport {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "crash points {} - states {} - stale blocks {} - durable writes lost {} - structural errors {}",
+            "crash points {} - states {} ({} distinct) - stale blocks {} - durable writes lost {} - structural errors {}",
             self.crash_points,
             self.states,
+            self.distinct,
             self.stale_blocks,
             self.durable_writes_lost,
             self.structural_errors
@@ -233,6 +283,9 @@ pub fn run(params: &Params, bound: Bound, progress: &mut dyn FnMut(Progress)) ->
         params,
         judge: Judge::new(&ledger),
         fsck: (params.fsck_every > 0).then(Fsck::new),
+        ledger: &ledger,
+        contents: HashSet::new(),
+        judged: HashSet::new(),
         report: &mut report,
     };
     cut.everywhere(&disk.log(), bound, progress);
@@ -261,12 +314,15 @@ pub fn formatted(params: &Params) -> Arc<SimDisk> {
     features
         .apply(params.features)
         .expect("features that exist");
+    // No two workloads share a state: every checksum depends on it.
+    let mut uuid = [0xe4; 16];
+    uuid[8..].copy_from_slice(&params.seed.to_le_bytes());
     let mkfs = e4_mkfs::Params {
         block_size: Some(params.block_size),
         // Few inodes: their tables are most of what a check reads.
         inodes: Some(64),
         features,
-        uuid: Some([0xe4; 16]),
+        uuid: Some(uuid),
         hash_seed: Some([0x4e; 16]),
         time: Some(CLOCK.as_secs().cast_signed()),
         ..e4_mkfs::Params::default()
@@ -302,6 +358,10 @@ struct Cut<'a> {
     params: &'a Params,
     judge: Judge<'a>,
     fsck: Option<Fsck>,
+    ledger: &'a Ledger,
+    contents: HashSet<u64>,
+    /// Contents, and how narrow the judgement was.
+    judged: HashSet<(u64, usize)>,
     report: &'a mut ExploreReport,
 }
 
@@ -329,9 +389,12 @@ impl Cut<'_> {
     }
 
     fn state(&mut self, image: Arc<crate::CrashImage>) {
-        let number = self.report.states;
+        let (number, position) = (self.report.states, image.position());
+        if !self.is_news(image.fingerprint(), position) {
+            return;
+        }
         let every = |n: u64| n > 0 && number.is_multiple_of(n);
-        let (name, position) = (image.describe(), image.position());
+        let name = image.describe();
         let mut found = Findings::default();
         let unrecovered = every(self.params.fsck_every).then(|| fsck::saved(&image));
         if every(self.params.cut_recovery_every) {
@@ -347,6 +410,18 @@ impl Cut<'_> {
         }
         self.report.states += 1;
         self.report.add(self.params.seed, position, &name, found);
+    }
+
+    /// Whether these contents are to be judged: not if they were when no more was allowed.
+    fn is_news(&mut self, fingerprint: u64, position: u64) -> bool {
+        let key = (fingerprint, self.ledger.narrowings(position));
+        if !self.judged.insert(key) {
+            self.report.repeats += 1;
+            return false;
+        }
+        self.contents.insert(fingerprint);
+        self.report.distinct = self.contents.len() as u64;
+        true
     }
 
     /// The power fails once more, at every write of the recovery from this state.
@@ -369,6 +444,11 @@ impl Cut<'_> {
         };
         for point in log.crash_points().collect::<Vec<_>>() {
             for again in log.states_at(point, bound) {
+                // Both are differences: from what recovery found, and of that from the beginning.
+                let fingerprint = image.fingerprint() ^ again.fingerprint();
+                if !self.is_news(fingerprint, position) {
+                    continue;
+                }
                 let name = format!(
                     "{}, then in recovery {}",
                     image.describe(),

@@ -1,6 +1,6 @@
 //! One crash state: mounted (which recovers it), read, compared with the ledger, unmounted, checked.
 
-use super::ledger::{Ledger, UNIT};
+use super::ledger::{Ledger, Name, UNIT};
 use crate::Violation;
 use e4::{Filesystem, OpenFlags};
 use e4_device::Device;
@@ -43,6 +43,26 @@ pub(super) fn path(file: u64) -> String {
     format!("/file{file}")
 }
 
+/// Its other name.
+pub(super) fn other_path(file: u64) -> String {
+    format!("/moved{file}")
+}
+
+/// Symbolic links of the workload.
+pub(super) const LINKS: u64 = 4;
+
+/// The name of a symbolic link.
+pub(super) fn link_path(n: u64) -> String {
+    format!("/link{n}")
+}
+
+/// Where it points: too far for the inode, in a block that looks like one of the journal's.
+pub(super) fn link_target(n: u64) -> Vec<u8> {
+    let mut target = vec![0xc0, 0x3b, 0x39, 0x98];
+    target.extend_from_slice(format!("{n:/>100}").as_bytes());
+    target
+}
+
 pub(super) fn kind_of(violation: &Violation) -> Kind {
     match violation {
         Violation::Lost { .. } | Violation::Outdated { .. } => Kind::Lost,
@@ -83,6 +103,7 @@ impl<'a> Judge<'a> {
         for (n, &units) in self.units.iter().enumerate() {
             self.file(&fs, n as u64 + 1, units, position, found);
         }
+        links(&fs, found);
         if let Err(error) = fs.unmount() {
             found.add(Kind::Structural, || format!("cannot be unmounted: {error}"));
         }
@@ -91,7 +112,25 @@ impl<'a> Judge<'a> {
     }
 
     fn file(&self, fs: &Filesystem, file: u64, units: u64, position: u64, found: &mut Findings) {
-        let content = match read(fs, &path(file)) {
+        let found_as = match name_of(fs, file) {
+            Ok(name) => name,
+            Err(error) => {
+                return found.add(Kind::Structural, || {
+                    format!("the names of file {file} cannot be read: {error}")
+                });
+            }
+        };
+        if !self.ledger.may_have_name(file, found_as, position) {
+            found.add(Kind::Lost, || {
+                format!("file {file} is found as {found_as:?}")
+            });
+        }
+        let name = match found_as {
+            Name::Gone => return,
+            Name::Moved => other_path(file),
+            Name::Plain | Name::Both => path(file),
+        };
+        let content = match read(fs, &name) {
             Ok(Some(content)) => {
                 let size = content.len() as u64;
                 if !self.ledger.may_have_size(file, size, position) {
@@ -101,12 +140,7 @@ impl<'a> Judge<'a> {
                 }
                 content
             }
-            Ok(None) => {
-                if !self.ledger.may_be_missing(file, position) {
-                    found.add(Kind::Lost, || format!("file {file} is missing"));
-                }
-                Vec::new()
-            }
+            Ok(None) => Vec::new(),
             Err(error) => {
                 return found.add(Kind::Structural, || {
                     format!("file {file} cannot be read: {error}")
@@ -124,6 +158,50 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// Which of its names a file has.
+fn name_of(fs: &Filesystem, file: u64) -> e4::Result<Name> {
+    let ino = |path: &str| match fs.stat(path) {
+        Ok(stat) => Ok(Some(stat.ino)),
+        Err(e4::Error::NotFound { .. }) => Ok(None),
+        Err(other) => Err(other),
+    };
+    Ok(match (ino(&path(file))?, ino(&other_path(file))?) {
+        (None, None) => Name::Gone,
+        (Some(_), None) => Name::Plain,
+        (None, Some(_)) => Name::Moved,
+        (Some(_), Some(_)) => Name::Both,
+    })
+}
+
+/// Symbolic links point where they pointed, if they are there.
+fn links(fs: &Filesystem, found: &mut Findings) {
+    for n in 0..LINKS {
+        match fs.read_link(&link_path(n)) {
+            Ok(target) if target == link_target(n) => {}
+            Err(e4::Error::NotFound { .. }) => {}
+            Ok(_) => found.add(Kind::Stale, || format!("link {n} points elsewhere")),
+            Err(error) => {
+                found.add(Kind::Structural, || {
+                    format!("link {n} cannot be read: {error}")
+                });
+            }
+        }
+    }
+}
+
+/// What is wrong with the accounts of a filesystem with nothing in flight: everything that was charged or promised
+/// for it must have come back (I-42, I-43).
+///
+/// # Errors
+/// Those of the sync that settles them.
+pub fn unsettled(fs: &Filesystem) -> e4::Result<Option<String>> {
+    fs.sync()?;
+    let stats = fs.stats();
+    let (credits, blocks) = (stats.charged_credits, stats.promised_blocks);
+    let settled = credits == 0 && blocks == 0;
+    Ok((!settled).then(|| format!("{credits} journal credits and {blocks} blocks stay charged")))
 }
 
 /// Errors of a check of an unmounted image.

@@ -5,12 +5,14 @@
 //! what the files hold is compared with what was acknowledged, so that a wrong workload is not mistaken for a right
 //! filesystem.
 
-use super::ledger::{Ledger, Promise, UNIT};
-use super::verdict::{Findings, Kind, kind_of, path, read};
+use super::ledger::{Ledger, Name, Promise, SyncBegun, UNIT};
+use super::verdict::{
+    Findings, Kind, LINKS, kind_of, link_path, link_target, other_path, path, read, unsettled,
+};
 use super::{Params, Planted, PlantedDisk, mount_options};
 use crate::{Rng, SimDisk};
 use core::ops::Range;
-use e4::{AlignedBuf, FallocateMode, File, Filesystem, IoContext, IoEvent, OpenFlags};
+use e4::{AlignedBuf, FallocateMode, File, Filesystem, IoContext, IoEvent, OpenFlags, RenameFlags};
 use e4_device::Device;
 use e4_sync::Arc;
 use hashbrown::HashMap;
@@ -31,9 +33,11 @@ pub(super) fn run(params: &Params, disk: &Arc<SimDisk>, ledger: &Ledger) -> Outc
         operations: 0,
         found: Findings::default(),
     };
-    let result = Filesystem::open(device, &mount_options()).and_then(|fs| {
-        let mut run = Run::new(params, ledger, fs)?;
-        for _ in 0..params.operations {
+    let result = Filesystem::open(Arc::clone(&device), &mount_options()).and_then(|fs| {
+        let mut run = Run::new(params, ledger, device, fs)?;
+        for step in params.steps() {
+            // Each step draws from a generator of its own, so that leaving one out does not change the others.
+            run.rng = Rng::new(params.seed).fork(u64::from(step) + 1);
             run.step()?;
             outcome.operations += 1;
         }
@@ -54,6 +58,7 @@ struct Actor {
     file: File,
     /// The same file, opened with `O_DSYNC`.
     dsync: File,
+    name: Name,
 }
 
 /// A write in flight.
@@ -70,22 +75,34 @@ struct Run<'a> {
     // Before the filesystem: it collects what is in flight when it goes.
     context: IoContext,
     actors: Vec<Actor>,
+    /// Files without a name.
+    gone: Vec<u64>,
+    links: [bool; LINKS as usize],
     flying: HashMap<u64, InFlight>,
     next: u64,
-    fs: Filesystem,
+    fs: Option<Filesystem>,
+    device: Arc<dyn Device>,
 }
 
 impl<'a> Run<'a> {
-    fn new(params: &'a Params, ledger: &'a Ledger, fs: Filesystem) -> e4::Result<Run<'a>> {
+    fn new(
+        params: &'a Params,
+        ledger: &'a Ledger,
+        device: Arc<dyn Device>,
+        fs: Filesystem,
+    ) -> e4::Result<Run<'a>> {
         let mut run = Run {
             params,
             ledger,
             rng: Rng::new(params.seed),
             context: fs.io_context(),
             actors: Vec::new(),
+            gone: Vec::new(),
+            links: [false; LINKS as usize],
             flying: HashMap::new(),
             next: 0,
-            fs,
+            fs: Some(fs),
+            device,
         };
         run.create()?;
         Ok(run)
@@ -93,10 +110,13 @@ impl<'a> Run<'a> {
 
     fn step(&mut self) -> e4::Result<()> {
         let missing = (self.actors.len() as u64) < self.params.files;
-        if missing && self.rng.chance(1, 6) {
+        if self.actors.is_empty() || missing && self.rng.chance(1, 6) {
             return self.create();
         }
         let n = self.rng.index(self.actors.len());
+        if self.params.names && self.rng.chance(1, 5) {
+            return self.names(n);
+        }
         match self.rng.below(100) {
             0..28 => self.write(n, false),
             28..36 => self.unaligned(n),
@@ -122,16 +142,137 @@ impl<'a> Run<'a> {
 
     fn create(&mut self) -> e4::Result<()> {
         let id = self.ledger.create();
-        let file = self.fs.open_file(&path(id), OpenFlags::create())?;
+        drop(self.fs()?.open_file(&path(id), OpenFlags::create())?);
+        let actor = self.open(id, Name::Plain)?;
+        self.actors.push(actor);
+        let n = self.actors.len() - 1;
+        if self.rng.chance(2, 3) {
+            self.allocate(n, 0, self.params.file_blocks * self.block(), true)?;
+        }
+        Ok(())
+    }
+
+    fn fs(&self) -> e4::Result<&Filesystem> {
+        self.fs.as_ref().ok_or(e4::Error::Closed)
+    }
+
+    fn open(&self, id: u64, name: Name) -> e4::Result<Actor> {
+        let at = match name {
+            Name::Moved => other_path(id),
+            _ => path(id),
+        };
         let flags = OpenFlags {
             dsync: true,
             ..OpenFlags::read_write()
         };
-        let dsync = self.fs.open_file(&path(id), flags)?;
-        self.actors.push(Actor { id, file, dsync });
-        let n = self.actors.len() - 1;
-        if self.rng.chance(2, 3) {
-            self.allocate(n, 0, self.params.file_blocks * self.block(), true)?;
+        Ok(Actor {
+            id,
+            file: self.fs()?.open_file(&at, OpenFlags::read_write())?,
+            dsync: self.fs()?.open_file(&at, flags)?,
+            name,
+        })
+    }
+
+    /// Something about names, or the whole mount.
+    fn names(&mut self, n: usize) -> e4::Result<()> {
+        match self.rng.below(12) {
+            0..3 => self.move_name(n),
+            3..5 => self.add_name(n),
+            5..8 => self.remove_name(n),
+            8..11 => self.link(),
+            _ => self.remount(),
+        }
+    }
+
+    fn named(&mut self, n: usize, name: Name) -> (String, String) {
+        let actor = &mut self.actors[n];
+        actor.name = name;
+        self.ledger.name_possible(actor.id, name);
+        (path(actor.id), other_path(actor.id))
+    }
+
+    fn move_name(&mut self, n: usize) -> e4::Result<()> {
+        let (from, to) = match self.actors[n].name {
+            Name::Plain => self.named(n, Name::Moved),
+            Name::Moved => {
+                let (plain, moved) = self.named(n, Name::Plain);
+                (moved, plain)
+            }
+            Name::Both | Name::Gone => return self.remove_name(n),
+        };
+        self.fs()?.rename(&from, &to, RenameFlags::Replace)
+    }
+
+    fn add_name(&mut self, n: usize) -> e4::Result<()> {
+        let old = self.actors[n].name;
+        let (plain, moved) = match old {
+            Name::Plain | Name::Moved => self.named(n, Name::Both),
+            Name::Both | Name::Gone => return self.remove_name(n),
+        };
+        match old {
+            Name::Plain => self.fs()?.link(&plain, &moved),
+            _ => self.fs()?.link(&moved, &plain),
+        }
+    }
+
+    /// The last name goes while the file is open and writes may be in flight; then the last user does.
+    fn remove_name(&mut self, n: usize) -> e4::Result<()> {
+        let keep_plain = self.rng.chance(1, 2);
+        match self.actors[n].name {
+            Name::Both if keep_plain => {
+                let (_, moved) = self.named(n, Name::Plain);
+                self.fs()?.unlink(&moved)
+            }
+            Name::Both => {
+                let (plain, _) = self.named(n, Name::Moved);
+                self.fs()?.unlink(&plain)
+            }
+            old => {
+                let (plain, moved) = self.named(n, Name::Gone);
+                let name = if old == Name::Moved { moved } else { plain };
+                self.fs()?.unlink(&name)?;
+                if self.rng.chance(1, 3) {
+                    // Nobody can tell afterwards, but its blocks must not be somebody else's yet.
+                    self.write(n, false)?;
+                }
+                if self.rng.chance(1, 3) {
+                    self.sync(n, true)?;
+                }
+                let actor = self.actors.swap_remove(n);
+                self.gone.push(actor.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// A symbolic link comes or goes.
+    fn link(&mut self) -> e4::Result<()> {
+        let n = self.rng.below(LINKS);
+        let there = &mut self.links[n as usize];
+        *there = !*there;
+        if *there {
+            drop(self.fs()?.symlink(&link_target(n), &link_path(n))?);
+            Ok(())
+        } else {
+            self.fs()?.unlink(&link_path(n))
+        }
+    }
+
+    /// An orderly unmount, and the next mount.
+    fn remount(&mut self) -> e4::Result<()> {
+        self.collect(self.flying.len())?;
+        let begun = self.all_begin();
+        let actors: Vec<(u64, Name)> = self.actors.drain(..).map(|a| (a.id, a.name)).collect();
+        if let Some(fs) = self.fs.take() {
+            fs.unmount()?;
+        }
+        begun.into_iter().for_each(|b| self.ledger.synced(b));
+        let fs = Filesystem::open(Arc::clone(&self.device), &mount_options())?;
+        self.context = fs.io_context();
+        self.fs = Some(fs);
+        for (id, name) in actors {
+            let actor = self.open(id, name)?;
+            self.actors.push(actor);
         }
         Ok(())
     }
@@ -236,9 +377,8 @@ impl<'a> Run<'a> {
     }
 
     fn sync(&mut self, n: usize, all: bool) -> e4::Result<()> {
-        let begun = self
-            .ledger
-            .sync_begins(self.actors[n].id, self.sizes(n).into_iter());
+        let (id, sizes) = (self.actors[n].id, self.sizes(n));
+        let begun = self.ledger.sync_begins(id, sizes.into_iter(), all);
         if all {
             self.actors[n].file.fsync()?;
         } else {
@@ -248,14 +388,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Everything is about to be made durable.
+    fn all_begin(&self) -> Vec<SyncBegun> {
+        let there = (0..self.actors.len()).map(|n| (self.actors[n].id, self.sizes(n)));
+        let gone = self.gone.iter().map(|&id| (id, Vec::new()));
+        let all = there.chain(gone);
+        all.map(|(id, sizes)| self.ledger.sync_begins(id, sizes.into_iter(), true))
+            .collect()
+    }
+
     fn sync_all(&mut self) -> e4::Result<()> {
-        let begun: Vec<_> = (0..self.actors.len())
-            .map(|n| {
-                self.ledger
-                    .sync_begins(self.actors[n].id, self.sizes(n).into_iter())
-            })
-            .collect();
-        self.fs.sync()?;
+        let begun = self.all_begin();
+        self.fs()?.sync()?;
         begun.into_iter().for_each(|b| self.ledger.synced(b));
         Ok(())
     }
@@ -328,8 +472,15 @@ impl<'a> Run<'a> {
     /// Collects everything and compares the files with what was acknowledged.
     fn compare(&mut self, found: &mut Findings) -> e4::Result<()> {
         self.collect(self.flying.len())?;
+        if let Some(what) = unsettled(self.fs()?)? {
+            found.add(Kind::Operation, || what);
+        }
         for actor in &self.actors {
-            let content = read(&self.fs, &path(actor.id))?.unwrap_or_default();
+            let at = match actor.name {
+                Name::Moved => other_path(actor.id),
+                _ => path(actor.id),
+            };
+            let content = read(self.fs()?, &at)?.unwrap_or_default();
             let units = self.ledger.units(actor.id).max(content.len() as u64 / UNIT);
             for unit in 0..units {
                 let from = (unit * UNIT) as usize;

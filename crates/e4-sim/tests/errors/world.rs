@@ -2,7 +2,7 @@
 
 use e4::{AlignedBuf, FallocateMode, File, Filesystem, OpenFlags};
 use e4_device::Device;
-use e4_sim::explore::{Params, formatted, mount_options};
+use e4_sim::explore::{Params, formatted, mount_options, unsettled};
 use e4_sim::{Effect, Fault, OpKind, SimDisk, Tag, TagVerdict, Times, When};
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ impl World {
 
     /// Unmounts and has the image checked.
     pub(crate) fn must_be_sound(self) {
+        assert_eq!(unsettled(&self.fs).unwrap(), None);
         self.fs.unmount().unwrap();
         check(&self.disk);
     }

@@ -69,6 +69,10 @@ impl Counters {
         self.pending.load(Ordering::Relaxed)
     }
 
+    pub(super) fn promised(&self) -> u64 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
     /// Free inodes as the bitmaps have them.
     pub(super) fn inodes(&self) -> u32 {
         self.inodes.load(Ordering::Relaxed)

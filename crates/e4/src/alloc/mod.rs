@@ -122,6 +122,11 @@ impl Allocator {
         self.counters.on_disk()
     }
 
+    /// Blocks set aside for conversions.
+    pub(crate) fn promised_blocks(&self) -> u64 {
+        self.counters.promised()
+    }
+
     /// Free inodes, as the bitmaps have them.
     pub(crate) fn free_inodes(&self) -> u32 {
         self.counters.inodes()

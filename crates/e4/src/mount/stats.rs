@@ -23,6 +23,8 @@ macro_rules! counters {
             pub overlay_bytes: u64,
             /// Journal credits charged for recordings to come, now.
             pub charged_credits: u64,
+            /// Free blocks promised to them, now.
+            pub promised_blocks: u64,
             /// Device requests in flight, now.
             pub in_flight: u64,
         }
@@ -32,6 +34,7 @@ macro_rules! counters {
                 let mut stats = Stats {
                     $($name: self.stats.$name.load(Ordering::Relaxed),)*
                     charged_credits: self.charges.used(),
+                    promised_blocks: self.alloc.promised_blocks(),
                     in_flight: self.pump.in_flight() as u64,
                     ..Stats::default()
                 };

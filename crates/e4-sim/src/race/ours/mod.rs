@@ -26,6 +26,12 @@ pub struct EngineSchedule {
 }
 
 impl EngineSchedule {
+    /// Number and name, "S02 drained-list-flush".
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Runs it on a fresh engine.
     ///
     /// # Errors
