@@ -3,6 +3,7 @@
 
 use crate::world::{BLOCK, World, fail_once, generation, place, tagged, watched, write};
 use e4::{Error, FallocateMode, File, OpenFlags};
+use e4_sim::explore::unsettled;
 use e4_sim::{Effect, Fault, OpKind, Times, When};
 
 fn is_eio<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
@@ -189,5 +190,29 @@ fn a_failed_read() {
         assert_eq!(generation(&file, 3), 1);
         file.fsync().expect("no write was lost");
         world.must_be_sound();
+    });
+}
+
+/// What was charged for a recording that never comes is given back (I-43).
+#[test]
+fn charges_come_back() {
+    watched(|| {
+        let world = World::new();
+        let file = world.preallocated("/f", 16);
+        write(&file, 2, 2, 1).unwrap();
+        file.fallocate(FallocateMode::PunchHole, 2 * BLOCK, 2 * BLOCK)
+            .unwrap();
+        assert_eq!(unsettled(&world.fs).unwrap(), None);
+        fail_once(&world.disk, OpKind::Write, place(&file, 5));
+        assert!(is_eio(write(&file, 5, 1, 1)));
+        assert_eq!(unsettled(&world.fs).unwrap(), None);
+        // One range of the file in two extents: charged as two, published as one.
+        let (a, b) = (world.preallocated("/a", 4), world.preallocated("/b", 4));
+        a.fallocate(FallocateMode::Allocate, 4 * BLOCK, 4 * BLOCK)
+            .unwrap();
+        assert_eq!(a.extents().unwrap().len(), 2);
+        write(&a, 2, 4, 1).unwrap();
+        drop(b);
+        assert_eq!(unsettled(&world.fs).unwrap(), None);
     });
 }

@@ -164,10 +164,14 @@ impl InodeCharge {
         account.segments = account.segments.saturating_add(segments);
     }
 
-    /// Segments will never be published: their write failed.
-    pub(crate) fn dropped(&self, segments: u32) {
+    /// Segments will never be published: their write failed. If nothing else is owed no recording comes that
+    /// would lower the charge, so it goes here (I-43).
+    pub(crate) fn dropped(&self, shared: &Shared, segments: u32) {
         let mut account = self.account.lock();
         account.in_flight = account.in_flight.saturating_sub(segments);
+        if account.in_flight == 0 && account.segments == 0 {
+            account.lower(shared, 0, 0);
+        }
     }
 
     /// Tree nodes were taken from the promise.
@@ -192,19 +196,7 @@ impl InodeCharge {
             leaves: tree.leaves.min(runs),
         };
         let (credits, nodes) = if runs == 0 { (0, 0) } else { need(tree, owed) };
-        let credits = account.credits.min(credits);
-        let nodes = account.nodes.min(nodes);
-        shared.charges.release(u64::from(account.credits - credits));
-        if !planted!(LeakPromise) {
-            shared
-                .alloc
-                .release_promise(u64::from(account.nodes - nodes));
-        }
-        account.credits = credits;
-        account.nodes = nodes;
-        // The next admission computes the charge anew for the new shape.
-        account.covered = Extent::default();
-        account.covered_tree = 0;
+        account.lower(shared, credits, nodes);
     }
 }
 
@@ -216,6 +208,22 @@ impl Account {
             runs: runs.saturating_add(coming),
             leaves: leaves.min(self.segments.saturating_add(coming)),
         }
+    }
+
+    /// Lowers the charge to these credits and nodes, if it is higher.
+    fn lower(&mut self, shared: &Shared, credits: u32, nodes: u32) {
+        let credits = self.credits.min(credits);
+        let nodes = self.nodes.min(nodes);
+        shared.charges.release(u64::from(self.credits - credits));
+        if !planted!(LeakPromise) {
+            let back = u64::from(self.nodes - nodes);
+            shared.alloc.release_promise(back);
+        }
+        self.credits = credits;
+        self.nodes = nodes;
+        // The next admission computes the charge anew for the new shape.
+        self.covered = Extent::default();
+        self.covered_tree = 0;
     }
 
     fn covers(&self, wanted: Extent) -> bool {

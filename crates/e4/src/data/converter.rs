@@ -29,7 +29,7 @@ impl Converter for Conv {
         // exactly one epoch, and is on the list before the commit looks (rule 1, commit-all).
         let publisher = shared.epoch.enter();
         let parity = publisher.parity();
-        let (mut segments, mut blocks) = (0_u32, 0_u64);
+        let (mut segments, mut blocks, mut charged) = (0_u32, 0_u64, 0_u32);
         let mut published = None;
         let mut overlay = state.overlay.publisher(parity);
         batch.for_each(|conversion| {
@@ -43,6 +43,8 @@ impl Converter for Conv {
                 overlay.publish(range);
                 segments += 1;
             }
+            // Not the segments: neighbouring extents were charged one by one and are published as one range.
+            charged += conversion.io.charged.load(Ordering::Relaxed);
             if let Some(size) = conversion.size {
                 state.publish_end(size.end, parity);
             }
@@ -57,7 +59,7 @@ impl Converter for Conv {
             shared.list_unrecorded(&inode);
         }
         drop(publisher);
-        state.charge.published(segments);
+        state.charge.published(charged);
         shared
             .stats
             .conversions
@@ -71,10 +73,10 @@ impl Converter for Conv {
 
     fn acknowledge(&self, inode: &InodeIo<Self>, io: Arc<Io>, outcome: Result<(), Sticky>) {
         if outcome.is_err() && !planted!(LeakCharge) {
-            inode
-                .data()
+            let state = inode.data();
+            state
                 .charge
-                .dropped(io.charged.load(Ordering::Relaxed));
+                .dropped(&state.shared, io.charged.load(Ordering::Relaxed));
         }
         let len = io.len;
         io.finish(outcome.map(|()| len).map_err(Error::from));

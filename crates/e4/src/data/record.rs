@@ -90,6 +90,10 @@ impl InodeState {
             .max()
             .unwrap_or(0);
         if ranges.is_empty() && end == 0 {
+            // What was published has been unmapped since; its charge goes all the same (I-43).
+            let tree = tree(self, &core)?;
+            self.charge
+                .recorded(&self.shared, tree, self.published_runs());
             return Ok(());
         }
         if planted!(ClearOverlayBeforeTree) {

@@ -330,7 +330,7 @@ impl Shared {
                             drop(admission);
                             return Ok(Started::NeedsZeroOut(buf));
                         }
-                        state.charge.dropped(unwritten);
+                        state.charge.dropped(self, unwritten);
                     }
                 }
             }
