@@ -106,21 +106,22 @@ pub(crate) fn product_has_no_bugs() -> Result<()> {
     Ok(())
 }
 
-/// Runs the fuzz targets for so many seconds, if this tree has them; what they say at the end.
-pub(crate) fn fuzz_if_there(seconds: u64) -> Result<Option<String>> {
-    let runner = PathBuf::from("fuzz/bounded");
-    if !runner.exists() {
-        println!("not run: fuzz targets (there is no fuzz/bounded)");
-        return Ok(None);
-    }
-    let out = Command::new(&runner)
-        .arg(seconds.to_string())
+/// Runs every fuzz target for so many seconds; how many inputs that were.
+pub(crate) fn fuzz(seconds: u64, seed: u64) -> Result<String> {
+    let out = Command::new(std::env::current_exe()?)
+        .args(["fuzz", "--seconds", &seconds.to_string()])
+        .args(["--seed", &seed.to_string()])
         .stderr(std::process::Stdio::inherit())
         .output()
-        .context("fuzz/bounded")?;
+        .context("cargo xtask fuzz")?;
     let text = String::from_utf8_lossy(&out.stdout);
     if !out.status.success() {
         bail!("fuzzing:\n{text}");
     }
-    Ok(text.lines().last().map(str::to_owned))
+    let counts = text.lines().skip(1).filter_map(|line| {
+        let count = line.split_whitespace().nth(1)?;
+        count.parse::<u64>().ok()
+    });
+    let (targets, inputs) = counts.fold((0, 0), |(n, sum), count| (n + 1, sum + count));
+    Ok(format!("{inputs} inputs on {targets} targets"))
 }

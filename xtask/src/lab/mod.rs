@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.mutants_only {
         report.explored = Some(explore(&programs, args.seed, args.states, args.seconds)?);
         checkers::must_pass(&programs)?;
-        report.fuzzed = build::fuzz_if_there(30)?;
+        report.fuzzed = Some(build::fuzz(2, args.seed)?);
     }
     if !args.no_mutants {
         report.mutants = mutants::hunt_all(&programs, &args.only)?;

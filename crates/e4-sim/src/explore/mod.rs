@@ -104,12 +104,17 @@ impl Params {
             (1024, 8 << 20),
             (2048, 8 << 20),
             (1024, 8 << 20),
+            (1024, 8 << 20),
+            (2048, 8 << 20),
+            (1024, 8 << 20),
+            (1024, 8 << 20),
+            // Costs four times as much: a larger log to search.
             (4096, 16 << 20),
-        ][n % 4];
+        ][n % 8];
         Params {
             block_size,
             size,
-            features: spec::FEATURES[n / 4 % spec::FEATURES.len()],
+            features: spec::FEATURES[n / 8 % spec::FEATURES.len()],
             operations: 90,
             files: [2, 3, 1, 4][n / 3 % 4],
             file_blocks: [8, 32, 64][n / 5 % 3],
