@@ -104,6 +104,9 @@ impl Filesystem {
             image: Arc::clone(&mounted.shared.image),
             ino: ino.get(),
         };
+        if mounted.shared.is_reserved(ino) {
+            return Err(stale());
+        }
         match mounted.shared.inode(ino) {
             Ok(inode) => Ok(Node {
                 hold: Hold::new(inode).ok_or_else(stale)?,

@@ -400,3 +400,40 @@ fn immutable_and_append_only() {
     drop((file, node, root));
     image.done(fs);
 }
+
+#[test]
+fn large_directories_come_and_go() {
+    let image = Image::new(1024, "");
+    let fs = image.mount();
+    let root = fs.root().unwrap();
+    let before = fs.statfs();
+    let dir = root
+        .create(b"d", &NewInode::new(FileType::Directory, 0o755))
+        .unwrap();
+    let new = NewInode::new(FileType::Regular, 0o644);
+    let file = dir.create(b"file", &new).unwrap();
+    let name = |n: u32| format!("{n:0>200}").into_bytes();
+    for n in 0..1800 {
+        dir.link(&name(n), &file).unwrap();
+    }
+    assert!(dir.stat().unwrap().size > 300 << 10);
+    assert_eq!(file.stat().unwrap().links, 1801);
+    fs.sync().unwrap();
+    assert_eq!(root.rmdir(b"d").unwrap_err().errno(), 39);
+    for n in 0..1800 {
+        dir.unlink(&name(n)).unwrap();
+    }
+    dir.unlink(b"file").unwrap();
+    root.rmdir(b"d").unwrap();
+    drop((dir, file));
+    fs.sync().unwrap();
+    let after = fs.statfs();
+    assert_eq!(after.free_inodes, before.free_inodes);
+    assert_eq!(after.free_blocks, before.free_blocks);
+    assert!(
+        fs.node(e4::format::InodeNo::new(8).unwrap()).is_err(),
+        "the journal"
+    );
+    drop(root);
+    image.done(fs);
+}

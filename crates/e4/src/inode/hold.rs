@@ -74,12 +74,22 @@ impl Drop for Hold {
 impl Shared {
     /// A hold on an inode that a name stands for, taken while the name cannot go away.
     pub(crate) fn hold(self: &Arc<Self>, ino: InodeNo) -> Result<Hold> {
-        let inode = self.inode(ino)?;
-        Hold::new(inode).ok_or_else(|| Error::BadInode {
+        let bad = |what| Error::BadInode {
             image: Arc::clone(&self.image),
             ino: ino.get(),
-            what: "is being freed, but a name stands for it",
-        })
+            what,
+        };
+        if self.is_reserved(ino) {
+            return Err(bad("is the filesystem's own, but a name stands for it"));
+        }
+        Hold::new(self.inode(ino)?).ok_or_else(|| bad("is being freed, but a name stands for it"))
+    }
+
+    /// True for the filesystem's own inodes: nobody reads, writes or deletes the journal by a name that a damaged
+    /// directory has for it.
+    pub(crate) fn is_reserved(&self, ino: InodeNo) -> bool {
+        let below = ino.get() < self.sb.first_inode() && ino != InodeNo::ROOT;
+        below || [self.sb.journal_inum(), self.sb.orphan_file_inum()].contains(&Some(ino))
     }
 
     /// Frees a doomed inode that nobody holds.
