@@ -318,6 +318,16 @@ impl File {
             .fsync(self.inode(), self.observer(), What::All)
     }
 
+    /// Notes in the inode when data was last written, if it does not say so yet: what the last close of a written
+    /// file should do. Durable with the next commit.
+    ///
+    /// # Errors
+    /// Journal or device.
+    pub fn store_times(&self) -> Result<()> {
+        self.shared().check_open()?;
+        self.shared().store_written(self.inode().data())
+    }
+
     /// As [`File::fsync`], without times and the like.
     ///
     /// # Errors

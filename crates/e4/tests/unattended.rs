@@ -74,3 +74,43 @@ fn every_callback_runs_once() {
         }
     }
 }
+
+/// A write's time is when it was written: a time set afterwards stays, whatever is recorded later; and a
+/// write over written blocks changes it too.
+#[test]
+fn recording_leaves_times_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.img");
+    let fs = open(&path, BackendChoice::Auto, false);
+    let file = fs.open_file("/f", OpenFlags::create()).unwrap();
+    file.write_at(0, &[1; 8192]).unwrap();
+    let written = file.stat().mtime;
+    let old = e4::format::Timestamp {
+        sec: 1_000_000_000,
+        nsec: 5,
+    };
+    let node = fs.node(file.ino()).unwrap();
+    node.set_attr(&e4::SetAttr {
+        mtime: Some(old),
+        ..e4::SetAttr::default()
+    })
+    .unwrap();
+    fs.sync().unwrap();
+    assert_eq!(
+        file.stat().mtime,
+        old,
+        "the recording changed a time somebody had set"
+    );
+    file.write_at(0, &[2; 4096]).unwrap();
+    let overwritten = file.stat().mtime;
+    assert!(
+        overwritten > old && overwritten >= written,
+        "an overwrite is a change"
+    );
+    file.store_times().unwrap();
+    drop((file, node));
+    fs.unmount().unwrap();
+    let device = e4::device::open(&path, &OpenOptions::default()).unwrap();
+    let fs = Filesystem::open(device, &MountOptions::default()).unwrap();
+    assert_eq!(fs.stat("/f").unwrap().mtime, overwritten);
+}

@@ -99,7 +99,12 @@ impl State {
     }
 
     pub(super) fn release(&self, fh: FileHandle) {
-        drop(self.files.remove(fh));
+        let Some(open) = self.files.remove(fh) else {
+            return;
+        };
+        if let Err(error) = open.file.store_times() {
+            tracing::warn!(%error, "time of the last write");
+        }
     }
 
     pub(super) fn fsync(&self, fh: FileHandle, datasync: bool) -> Answer<()> {

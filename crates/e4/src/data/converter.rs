@@ -58,6 +58,7 @@ impl Converter for Conv {
         if let Some(inode) = published {
             shared.list_unrecorded(&inode);
         }
+        state.note_written();
         drop(publisher);
         state.charge.published(charged);
         shared

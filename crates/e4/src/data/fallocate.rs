@@ -70,6 +70,7 @@ impl Shared {
         let mut handle = self.meta.start(CREDITS_PER_STORE)?;
         let mut core = state.core.write();
         let now = self.now();
+        state.take_written(&mut core);
         core.disk.ctime = now;
         if !keep_size && target.end > state.size() {
             core.disk.mtime = now;

@@ -117,7 +117,11 @@ impl Pieces {
                 }
                 Err(error)
             }
-            None => Ok(if write { self.io.len } else { valid }),
+            None if write => {
+                self.io.inode().data().note_written();
+                Ok(self.io.len)
+            }
+            None => Ok(valid),
         };
         self.io.finish(outcome);
         // Only now may a truncate that waited go on: the caller's error is recorded (I-35).
@@ -176,6 +180,9 @@ impl Sink<InFlight> for Shared {
                         && !planted!(OverwriteErrorLost)
                     {
                         io.inode().record_error(error.clone().into());
+                    }
+                    if result.is_ok() {
+                        io.inode().data().note_written();
                     }
                     let len = io.len;
                     io.finish(result.map(|()| len));

@@ -44,6 +44,7 @@ impl Shared {
                 state.remove(&mut core, &mut handle, range)?
             };
             let now = self.now();
+            state.take_written(&mut core);
             core.disk.mtime = now;
             core.disk.ctime = now;
             self.store_core(&mut handle, state, &core, true)?;

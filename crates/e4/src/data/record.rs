@@ -113,9 +113,7 @@ impl InodeState {
         } else if !planted!(RecordWithoutSize) {
             core.disk.size = core.disk.size.max(end.min(self.size()));
         }
-        let now = self.shared.now();
-        core.disk.mtime = now;
-        core.disk.ctime = now;
+        self.take_written(&mut core);
         self.shared.store_core(handle, self, &core, true)?;
         for range in &ranges {
             self.overlay

@@ -39,7 +39,11 @@ impl Shared {
     ) -> Result<()> {
         self.drive();
         let converted = self.engine.barrier(inode, observer);
-        let durable = self.make_durable(inode, what);
+        let timed = match what {
+            What::All => self.store_written(inode.data()),
+            What::Data => Ok(()),
+        };
+        let durable = timed.and_then(|()| self.make_durable(inode, what));
         if planted!(FsyncWithoutErrors) {
             return durable;
         }

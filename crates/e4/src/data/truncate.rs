@@ -72,6 +72,7 @@ impl Shared {
             let mut core = state.core.write();
             let now = self.now();
             core.disk.size = bytes;
+            state.take_written(&mut core);
             core.disk.mtime = now;
             core.disk.ctime = now;
             state.set_size(bytes);
@@ -225,6 +226,7 @@ impl InodeState {
     }
 
     fn begin_shrink(&self, core: &mut Core, bytes: u64, now: e4_format::Timestamp) {
+        self.take_written(core);
         core.disk.mtime = now;
         core.disk.ctime = now;
         if !self.has_metadata_blocks() {

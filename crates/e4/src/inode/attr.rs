@@ -96,6 +96,7 @@ impl Shared {
         let _names = state.namespace.write();
         let mut handle = self.meta.start(CREDITS_PER_STORE + CREDITS_PER_XATTR)?;
         let mut core = state.core.write();
+        state.take_written(&mut core);
         if let Some(mode) = change.mode {
             core.disk.mode = core.disk.mode & !0o7777 | mode & 0o7777;
             if state.kind != Some(FileType::Symlink) {
@@ -113,6 +114,17 @@ impl Shared {
         disk.mtime = change.mtime.unwrap_or(disk.mtime);
         disk.crtime = change.crtime.unwrap_or(disk.crtime);
         disk.ctime = change.ctime.unwrap_or_else(|| self.now());
+        self.store_core(&mut handle, state, &core, false)
+    }
+
+    /// Stores the time of the last write, if the disk inode does not say it yet.
+    pub(crate) fn store_written(&self, state: &InodeState) -> Result<()> {
+        if state.written().is_none() || self.is_read_only() {
+            return Ok(());
+        }
+        let mut handle = self.meta.start(CREDITS_PER_STORE)?;
+        let mut core = state.core.write();
+        state.take_written(&mut core);
         self.store_core(&mut handle, state, &core, false)
     }
 }

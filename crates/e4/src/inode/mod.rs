@@ -15,7 +15,7 @@ mod store;
 mod table;
 
 use e4_completion::{InodeIo, Overlay, Parity};
-use e4_format::{FileType, Inode as DiskInode, InodeNo};
+use e4_format::{FileType, Inode as DiskInode, InodeNo, Timestamp};
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use e4_sync::{Arc, Mutex, Rank, RwLock};
 
@@ -65,6 +65,9 @@ pub(crate) struct InodeState {
     pub(crate) core: RwLock<Core>,
     /// Size in bytes as readers see it.
     size: AtomicU64,
+    /// When data was last written, nanoseconds since the epoch, as long as the disk inode does not say so; 0 if it
+    /// does. A write only notes the time here; whoever stores the inode next takes it along.
+    written_at: AtomicU64,
     /// Published-but-unrecorded blocks.
     pub(crate) overlay: Overlay,
     /// Published-but-unrecorded end of file, one per publish epoch; 0 if none.
@@ -103,6 +106,7 @@ impl InodeState {
             extent_mapped: disk.has_extents(),
             size: AtomicU64::new(disk.size),
             core: RwLock::new(Rank::EXTENT_TREE, Core::new(disk)),
+            written_at: AtomicU64::new(0),
             overlay: Overlay::new(),
             pending_end: [AtomicU64::new(0), AtomicU64::new(0)],
             listed: AtomicBool::new(false),
@@ -134,6 +138,29 @@ impl InodeState {
     pub(crate) fn publish_end(&self, end: u64, parity: Parity) {
         self.pending_end[usize::from(parity == Parity::Odd)].fetch_max(end, Ordering::AcqRel);
         self.size.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Notes that data was written now: visible at once, on disk with the next store of the inode. Not at the
+    /// time of that store: whoever sets the times in between must not see them change again.
+    pub(crate) fn note_written(&self) {
+        let now = self.shared.now();
+        let nanos = now.sec.unsigned_abs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(u64::from(now.nsec));
+        self.written_at.store(nanos.max(1), Ordering::Release);
+    }
+
+    /// When data was last written, if the disk inode does not know.
+    pub(crate) fn written(&self) -> Option<Timestamp> {
+        timestamp(self.written_at.load(Ordering::Acquire))
+    }
+
+    /// Puts the time of the last write into the inode about to be stored.
+    pub(crate) fn take_written(&self, core: &mut Core) {
+        if let Some(time) = timestamp(self.written_at.swap(0, Ordering::AcqRel)) {
+            core.disk.mtime = time;
+            // Links and names change it too, and do not ask for the time of the last write.
+            core.disk.ctime = core.disk.ctime.max(time);
+        }
     }
 
     /// Notes that `tid` carries a change of this inode.
@@ -168,4 +195,11 @@ impl InodeState {
                 .iter()
                 .any(|end| end.load(Ordering::Acquire) != 0)
     }
+}
+
+fn timestamp(nanos: u64) -> Option<Timestamp> {
+    (nanos != 0).then(|| Timestamp {
+        sec: (nanos / 1_000_000_000).cast_signed(),
+        nsec: (nanos % 1_000_000_000) as u32,
+    })
 }

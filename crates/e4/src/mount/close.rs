@@ -28,13 +28,17 @@ impl Mounted {
         if shared.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let mut timed = Ok(());
         for inode in shared.loaded_inodes() {
             drop(shared.engine.quiesce(&inode, &|| shared.drive()));
+            // No caller's operation any more, but the last of what they did.
+            timed = timed.and(shared.store_written(inode.data()));
         }
         self.stop_reapers();
         if shared.read_only.is_some() {
             return Ok(());
         }
+        timed?;
         shared.free_all_doomed();
         if planted!(CleanBeforeShutdown) {
             shared.meta.commit_all()?;

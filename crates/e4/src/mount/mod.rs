@@ -140,6 +140,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Nothing may be changed: mounted so, or the journal has failed.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.is_some() || self.meta.check().is_err()
+    }
+
     /// What an operation gets that the engine refused: the journal's failure.
     pub(crate) fn aborted_error(&self) -> Error {
         match self.meta.check() {
@@ -163,6 +168,7 @@ impl Shared {
         let state = inode.data();
         let core = state.core.read();
         let disk = &core.disk;
+        let written = state.written();
         Stat {
             ino: state.ino,
             file_type: state.kind,
@@ -174,8 +180,8 @@ impl Shared {
             sectors: disk.sectors,
             block_size: self.sb.block_size().bytes(),
             atime: disk.atime,
-            mtime: disk.mtime,
-            ctime: disk.ctime,
+            mtime: written.unwrap_or(disk.mtime),
+            ctime: written.map_or(disk.ctime, |w| w.max(disk.ctime)),
             crtime: disk.crtime,
             flags: disk.flags.bits(),
             generation: disk.generation,
