@@ -138,7 +138,7 @@ fn inside(args: &Args, target: &Target, note: &Path) -> Result<()> {
     let before = peak_kib()?;
     let start = now();
     let mut random = Random::new(args.seed);
-    let (mut count, mut slowest) = (0u64, Duration::ZERO);
+    let (mut count, mut slowest, mut peak) = (0u64, Duration::ZERO, 0);
     for n in 0.. {
         let input = match inputs.get(n) {
             Some(input) => input.clone(),
@@ -155,13 +155,13 @@ fn inside(args: &Args, target: &Target, note: &Path) -> Result<()> {
         std::fs::write(note, &input)?;
         let (cpu, ()) = timed(|| (target.run)(&input))?;
         let limit =
-            Duration::from_millis(TIME_LIMIT_MS) * if cfg!(debug_assertions) { 10 } else { 1 };
+            Duration::from_millis(TIME_LIMIT_MS) * if cfg!(debug_assertions) { 4 } else { 1 };
         ensure!(cpu <= limit, "{}: {cpu:?} for one input", target.name);
+        peak = peak_kib()?.saturating_sub(before) / 1024;
+        ensure!(peak <= MEMORY_LIMIT >> 20, "{}: {peak} MiB", target.name);
         slowest = slowest.max(cpu);
         count += 1;
     }
-    let peak = (peak_kib()?.saturating_sub(before)) / 1024;
-    ensure!(peak <= MEMORY_LIMIT >> 20, "{}: {peak} MiB", target.name);
     let rate = count as f64 / start.elapsed().as_secs_f64();
     let slowest = slowest.as_secs_f64() * 1000.0;
     println!(

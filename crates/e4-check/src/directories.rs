@@ -236,8 +236,9 @@ fn check_csum(
     bytes: &[u8],
 ) {
     let inode = dir.ino;
-    // What looks like an empty record has a type of 0, too.
-    let typed = kind == Some(DxKind::Node) && bytes.get(TYPE_BYTE) != Some(&0);
+    // What looks like an empty record has a type of 0, too, or its checksum is not found.
+    let node = dir.format.csum_tail && kind == Some(DxKind::Node);
+    let typed = node && bytes.get(TYPE_BYTE) != Some(&0);
     if kind.is_some() && (typed || htree::block_kind(bytes, &dir.format) != kind) {
         c.report(Problem::HtreeDisguise { inode, logical });
     }

@@ -24,6 +24,12 @@ pub(crate) fn is_vacant(c: &Check<'_>, ino: u32) -> bool {
     }
 }
 
+/// True for inodes that are in use without a name: what only a path walk would look at does not matter in them.
+pub(crate) fn is_unnamed(c: &Check<'_>, ino: InodeNo) -> bool {
+    let reserved = ino.get() < c.sb.first_inode() && ino != InodeNo::ROOT;
+    reserved || c.sb.orphan_file_inum() == Some(ino)
+}
+
 /// True if a reserved inode may have this type (`None` for a mode without one that is not 0).
 pub(crate) fn may_be(c: &Check<'_>, ino: u32, kind: Option<FileType>) -> bool {
     match ino {
@@ -45,7 +51,10 @@ pub(crate) fn check_bad_blocks(c: &mut Check<'_>, found: &Found<'_>) {
         ("owner", u64::from(inode.uid & 0xFFFF)),
         ("group", u64::from(inode.gid & 0xFFFF)),
         ("link count", inode.links_count.into()),
-        ("attribute block", inode.file_acl.map_or(0, |b| b.get())),
+        (
+            "attribute block",
+            inode.file_acl.map_or(0, |b| b.get() & 0xFFFF_FFFF),
+        ),
     ] {
         report(c, found.ino, field, value);
     }

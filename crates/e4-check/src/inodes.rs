@@ -286,8 +286,7 @@ fn check_used(c: &mut Check<'_>, found: &Found<'_>, orphan: bool) {
     }
     count(c, kind);
     check_flags(c, found);
-    let unnamed = reserved || c.sb.orphan_file_inum() == Some(ino);
-    if !unnamed || ino.get() == ROOT {
+    if !hidden::is_unnamed(c, ino) {
         check_fields(c, found);
     }
     check_times(c, found);
@@ -453,7 +452,7 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Claims blocks; false if some of them are metadata or claimed already.
-    fn claim(&mut self, start: u64, len: u64) -> bool {
+    fn claim(&mut self, start: u64, len: u64, node: bool) -> bool {
         let mut at = start;
         let mut metadata: Option<(u64, u64)> = None;
         let mut again = 0;
@@ -464,8 +463,8 @@ impl Claim<'_> {
             metadata = Some((first, sum + count));
         }
         again += self.claims.claim(at, start + len - at);
-        // A bad block may lie anywhere.
-        let metadata = metadata.filter(|_| self.ino.get() != BAD_BLOCKS);
+        // A bad block may lie anywhere; what lists them must not.
+        let metadata = metadata.filter(|_| node || self.ino.get() != BAD_BLOCKS);
         if let Some((first, count)) = metadata {
             let (inode, block) = (self.ino, FsBlock::new(first));
             self.found.push(Problem::BlockIsMetadata {
@@ -483,7 +482,7 @@ impl Claim<'_> {
 impl Visitor for Claim<'_> {
     fn node(&mut self, _: FileBlock, block: FsBlock) -> bool {
         self.sum.blocks += 1;
-        self.claim(block.get(), 1)
+        self.claim(block.get(), 1, true)
     }
 
     fn data(&mut self, extent: Extent) {
@@ -506,7 +505,7 @@ impl Visitor for Claim<'_> {
                 }
             }
         }
-        self.claim(extent.start.get(), len);
+        self.claim(extent.start.get(), len, false);
     }
 
     fn problem(&mut self, problem: Problem) {

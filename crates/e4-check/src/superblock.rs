@@ -149,6 +149,13 @@ pub(crate) fn check_state(sb: &Superblock, now: u64, found: &mut Collector) {
             value,
         });
     }
+    let flex = raw.s_log_groups_per_flex;
+    if flex >= 32 {
+        found.push(Problem::SuperblockField {
+            field: "s_log_groups_per_flex",
+            value: flex.into(),
+        });
+    }
     let room = sb.inode_size().saturating_sub(128);
     for (field, value) in [
         ("s_min_extra_isize", raw.s_min_extra_isize.get()),

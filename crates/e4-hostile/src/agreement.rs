@@ -34,6 +34,22 @@ const OURS: &[Reason] = &[
         why: "e2fsck checks the copies of a quarter of the reserved descriptor blocks only",
     },
     Reason {
+        sign: "0 entries, room for",
+        why: "e2fsck accepts an empty extent tree of some depth; the kernel refuses it",
+    },
+    Reason {
+        sign: "InodeExtraSize",
+        why: "e2fsck does not check the extra fields of the journal and the orphan file; the kernel refuses such inodes",
+    },
+    Reason {
+        sign: "JournalAborted",
+        why: "e2fsck -n does not look at the journal's error number if there is a log to replay",
+    },
+    Reason {
+        sign: "UnsupportedFeatures",
+        why: "e2fsck knows features that e4 does not, and e4 does not judge what it does not know",
+    },
+    Reason {
         sign: "HtreeRange",
         why: "e2fsck compares the hashes of an index within a node, not across its levels",
     },
@@ -43,13 +59,14 @@ const OURS: &[Reason] = &[
     },
 ];
 
-/// Only e2fsck complains, and about nothing else: counts, and there is a log to replay.
-fn only_stale_counts(said: &str) -> bool {
+/// Only e2fsck complains, about what is stale while an image is mounted, and there is a log to replay.
+fn only_stale(said: &str) -> bool {
     let mut complaints = said
         .lines()
         .filter(|l| !l.contains("? no") && !l.contains(" files ("));
     let of_counts = |l: &str| {
         l.contains("count wrong (")
+            || l.contains("orphan_present is set but orphan file is clean")
             || l.contains("skipping journal recovery")
             || l.contains("WARNING")
     };
@@ -69,8 +86,8 @@ pub fn explained(v: &Verdicts) -> Option<&'static str> {
         let of = |e: &String| OURS.iter().find(|r| e.contains(r.sign)).map(|r| r.why);
         errors.iter().find_map(of)
     } else {
-        only_stale_counts(&v.said).then_some(
-            "the superblock's free counts are stale after every crash; the next mount counts anew",
+        only_stale(&v.said).then_some(
+            "the superblock's free counts and marks are stale after every crash; the next mount settles them",
         )
     }
 }

@@ -126,6 +126,9 @@ pub struct Layout {
     pub used_blocks: Vec<u64>,
 }
 
+/// The resize inode.
+const RESIZE: u32 = 7;
+
 /// At most so many blocks of file contents and of unused space are listed: they are all alike.
 const SAMPLE: usize = 64;
 
@@ -321,12 +324,25 @@ impl Survey<'_> {
         if !mapped || inode.flags.contains(InodeFlags::INLINE_DATA) {
             return None;
         }
+        let before = self.pieces.len();
         if inode.has_extents() {
             self.extents(&mut file, &inode.i_block);
         } else {
             self.block_map(&mut file, &inode.i_block);
         }
+        if n == RESIZE {
+            self.thin_out(before);
+        }
         self.contents(&file, &inode)
+    }
+
+    /// Keeps every sixteenth of the pieces from `start` on: hundreds of blocks for growth are all alike.
+    fn thin_out(&mut self, start: usize) {
+        let mut n = 0;
+        self.pieces.retain(|_| {
+            n += 1;
+            n <= start + 1 || (n - start).is_multiple_of(16)
+        });
     }
 
     fn owned(&mut self, file: &File, class: Class, block: u64) {
@@ -385,7 +401,7 @@ impl Survey<'_> {
         let sb = self.sb;
         let ino = InodeNo::new(file.ino);
         let orphan = sb.compat().contains(CompatFeatures::ORPHAN_FILE);
-        if file.ino == 7 && sb.compat().contains(CompatFeatures::RESIZE_INODE) {
+        if file.ino == RESIZE && sb.compat().contains(CompatFeatures::RESIZE_INODE) {
             return None; // its blocks are the reserve of the descriptors
         }
         if inode.file_type() == Some(FileType::Directory) {

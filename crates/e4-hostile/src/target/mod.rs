@@ -2,6 +2,7 @@
 //! [`MEMORY_LIMIT`] of memory.
 
 mod parse;
+mod planted;
 mod whole;
 
 /// Memory a target may use for one input, bytes; the seed images and the program itself come on top.
@@ -62,8 +63,15 @@ pub const ALL: [Target; 17] = [
     bytes("image_raw", 8 << 10, whole::raw),
 ];
 
-/// The target of that name.
+/// Targets that misbehave, to show that a runner notices.
+pub const PLANTED: [Target; 3] = [
+    bytes("planted_panic", 16, planted::panic),
+    bytes("planted_memory", 16, planted::memory),
+    bytes("planted_time", 16, planted::time),
+];
+
+/// The target of that name, planted ones included.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Target> {
-    ALL.iter().find(|t| t.name == name)
+    ALL.iter().chain(&PLANTED).find(|t| t.name == name)
 }
