@@ -31,6 +31,7 @@ mod error;
 mod exclude;
 mod layout;
 mod options;
+pub mod package;
 mod source;
 mod tree;
 mod write;

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use e4_build::package::{Gpt, PARTITION_START, Verity, VerityInfo, Window, write_android_sparse};
 use e4_build::{Builder, Holes, IdMap, Options, Plan, Report, Size, Whiteouts};
+use e4_device::Device;
 use e4_mkfs::{Features, Params};
+use e4_sync::Arc;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -30,6 +33,15 @@ enum WhiteoutsArg {
     Always,
     /// They are names like others
     Never,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The image itself; the host's file has holes where it is zeros
+    Raw,
+    /// Android's sparse format, for fastboot and simg2img
+    AndroidSparse,
 }
 
 /// Which holes files have.
@@ -61,6 +73,9 @@ Examples:
   docker export box | e4 build -o root.img -       a tar stream, not unpacked anywhere
   e4 build -o root.img rootfs.tar.zst app.tar.gz overlay/
   e4 build -o root.img oci:./layout:latest       layers with their whiteouts
+  e4 build -o root.img --verity rootfs/            prints what veritysetup and dm-verity need
+  e4 build -o disk.img --partition rootfs/         a disk with a partition table
+  e4 build -o root.simg --format android-sparse rootfs/
   e4 build -o root.img base/ overlay/            overlay/ over base/
   SOURCE_DATE_EPOCH=1700000000 e4 build -o root.img rootfs/")]
 pub struct BuildArgs {
@@ -111,6 +126,15 @@ pub struct BuildArgs {
     /// Threads; the image does not depend on it
     #[arg(short = 'j', long, value_name = "COUNT")]
     threads: Option<usize>,
+    /// Add a dm-verity hash tree behind the filesystem, and print its root hash
+    #[arg(long)]
+    verity: bool,
+    /// Put the filesystem into the one partition of a GPT disk
+    #[arg(long)]
+    partition: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "raw")]
+    format: Form,
     /// Label, at most 16 bytes
     #[arg(short = 'L', long, default_value = "")]
     label: String,
@@ -144,6 +168,14 @@ pub struct BuildArgs {
 }
 
 #[derive(Serialize)]
+struct VerityJson {
+    root_hash: String,
+    salt: String,
+    hash_offset: u64,
+    data_blocks: u64,
+}
+
+#[derive(Serialize)]
 struct Json {
     image: String,
     bytes: u64,
@@ -154,6 +186,8 @@ struct Json {
     inodes: u64,
     content_bytes: u64,
     free_bytes: u64,
+    partition_offset: Option<u64>,
+    verity: Option<VerityJson>,
     notes: Vec<String>,
 }
 
@@ -175,10 +209,9 @@ pub fn run(args: &BuildArgs, ui: &Ui) -> Outcome {
         ));
         return Ok(Status::SUCCESS);
     }
-    let bytes = plan.bytes();
-    let report = write(plan, &output, ui)?;
+    let built = write(args, plan, &output, ui)?;
     output.publish()?;
-    tell(args, &report, bytes, ui)?;
+    tell(args, &built, ui)?;
     Ok(Status::SUCCESS)
 }
 
@@ -201,12 +234,61 @@ fn add(builder: &mut Builder, source: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write(plan: Plan, output: &Output, ui: &Ui) -> Result<Report> {
-    let device = output.create(plan.bytes())?;
-    crate::session::describe(&*device, ui);
+/// What `tell` tells.
+struct Built {
+    report: Report,
+    /// Bytes of the whole output before its conversion.
+    bytes: u64,
+    verity: Option<VerityInfo>,
+}
+
+fn write(args: &BuildArgs, plan: Plan, output: &Output, ui: &Ui) -> Result<Built> {
+    let verity = args.verity.then(|| Verity::new(plan.bytes()));
+    let part = plan.bytes() + verity.as_ref().map_or(0, Verity::bytes);
+    let gpt = args.partition.then(|| Gpt::new(part));
+    let bytes = gpt.map_or(part, |g| g.disk_bytes());
+    let disk = output.create(bytes)?;
+    crate::session::describe(&*disk, ui);
+    let device: Arc<dyn Device> = match gpt {
+        Some(_) => Arc::new(Window::new(disk.clone(), PARTITION_START, part)),
+        None => disk.clone(),
+    };
+    let report = copy(plan, &*device, output, ui)?;
+    let uuid = report.superblock.uuid();
+    let threads = args.threads.unwrap_or_else(|| Options::default().threads);
+    let verity = match verity {
+        Some(tree) => Some(tree.write(&*device, uuid, threads)?),
+        None => None,
+    };
+    if let Some(gpt) = gpt {
+        gpt.write(
+            &*disk,
+            uuid,
+            if args.label.is_empty() {
+                "ext4"
+            } else {
+                &args.label
+            },
+        )?;
+    }
+    if args.format == Form::AndroidSparse {
+        output.convert(|file| {
+            let mut out = io::BufWriter::with_capacity(1 << 20, file);
+            write_android_sparse(&*disk, &mut out)?;
+            Ok(())
+        })?;
+    }
+    Ok(Built {
+        report,
+        bytes,
+        verity,
+    })
+}
+
+fn copy(plan: Plan, device: &dyn Device, output: &Output, ui: &Ui) -> Result<Report> {
     ui.detail(&format!("building in {}", output.path().display()));
     let mut bar = None;
-    let report = plan.write(&*device, &mut |p| {
+    let report = plan.write(device, &mut |p| {
         let bar = bar.get_or_insert_with(|| ui.bytes_bar("copying", p.total));
         bar.set_position(p.done);
         ControlFlow::Continue(())
@@ -306,14 +388,23 @@ fn id_maps(list: &[String]) -> Result<Vec<IdMap>> {
         .collect()
 }
 
-fn tell(args: &BuildArgs, report: &Report, bytes: u64, ui: &Ui) -> Result<()> {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn tell(args: &BuildArgs, built: &Built, ui: &Ui) -> Result<()> {
+    let Built {
+        report,
+        bytes,
+        verity,
+    } = built;
     let sb = &report.superblock;
     let uuid = Uuid::from_bytes(sb.uuid());
     let free = sb.free_blocks_count() << sb.block_size().log2();
     if args.json {
         output::json(&Json {
             image: args.output.display().to_string(),
-            bytes,
+            bytes: *bytes,
             block_size: sb.block_size().bytes(),
             uuid: uuid.to_string(),
             files: report.files,
@@ -321,6 +412,13 @@ fn tell(args: &BuildArgs, report: &Report, bytes: u64, ui: &Ui) -> Result<()> {
             inodes: report.inodes,
             content_bytes: report.content,
             free_bytes: free,
+            partition_offset: args.partition.then_some(PARTITION_START),
+            verity: verity.as_ref().map(|v| VerityJson {
+                root_hash: hex(&v.root),
+                salt: hex(&v.salt),
+                hash_offset: v.hash_offset,
+                data_blocks: v.data_blocks,
+            }),
             notes: report.notes.clone(),
         })?;
         return Ok(());
@@ -328,13 +426,23 @@ fn tell(args: &BuildArgs, report: &Report, bytes: u64, ui: &Ui) -> Result<()> {
     ui.note(&format!(
         "{}: {} bytes, {} files, {} directories, {} of content, {} free",
         args.output.display(),
-        size::grouped(bytes),
+        size::grouped(*bytes),
         size::grouped(report.files),
         size::grouped(report.directories),
         size::human(report.content),
         size::human(free),
     ));
     ui.note(&format!("UUID {uuid}"));
+    if args.partition {
+        ui.note(&format!("The partition begins at byte {PARTITION_START}"));
+    }
+    if let Some(v) = verity {
+        ui.note(&format!(
+            "Hash tree at byte {} (--hash-offset); root hash:",
+            v.hash_offset
+        ));
+        ui.say(&hex(&v.root));
+    }
     for note in &report.notes {
         ui.note(&format!("Note: {note}"));
     }

@@ -3,7 +3,7 @@
 //! Decision: a file beside the target, renamed at the end and removed on failure, so that neither a failed build nor
 //! a killed one leaves half an image where a whole one is expected, or destroys what was there.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -59,6 +59,24 @@ impl Output {
     /// Where it is until it is published.
     pub(super) fn path(&self) -> &Path {
         &self.temporary
+    }
+
+    /// Puts another form of the image into its place.
+    pub(super) fn convert(&self, form: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+        let mut path = self.temporary.clone().into_os_string();
+        path.push(".converted");
+        let path = PathBuf::from(path);
+        let made = File::create(&path)
+            .with_context(|| format!("creating {}", path.display()))
+            .and_then(|mut file| {
+                form(&mut file)?;
+                Ok(file.sync_all()?)
+            })
+            .and_then(|()| Ok(fs::rename(&path, &self.temporary)?));
+        if made.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        made
     }
 
     /// Gives it its name.
