@@ -130,7 +130,7 @@ impl Verb {
             Self::Chmod(a) => a.common.clone(),
             Self::Chown(a) => a.common.clone(),
             Self::Touch(a) => a.common.clone(),
-            Self::Setfattr(a) => a.common.clone(),
+            Self::Setfattr(a) => a.common(),
             Self::Getfattr(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),

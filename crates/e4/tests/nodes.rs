@@ -437,3 +437,58 @@ fn large_directories_come_and_go() {
     drop(root);
     image.done(fs);
 }
+
+/// No space at any moment of an operation: the error leaves nothing behind.
+#[test]
+fn full_images_stay_whole() {
+    let image = Image::new(1024, "");
+    let fs = image.mount();
+    let root = fs.root().unwrap();
+    let dir = NewInode::new(FileType::Directory, 0o755);
+    let crowd = root.create(b"crowd", &dir).unwrap();
+    let eater = fs.open_file("/eater", OpenFlags::create()).unwrap();
+    let mut at = 0;
+    for step in [1 << 20, 1 << 14, 1 << 10] {
+        while eater
+            .fallocate(e4::FallocateMode::Allocate, at, step)
+            .is_ok()
+        {
+            at += step;
+        }
+    }
+    let target = vec![b't'; 400];
+    let value = vec![7; 600];
+    // Room for a few blocks, then for fewer: every operation fails somewhere.
+    for free in (0..14_u64).rev() {
+        at -= free * 1024;
+        eater.truncate(at).unwrap();
+        fs.sync().unwrap();
+        let (mut failed, mut n) = (0, 0);
+        while failed < 6 {
+            let name = format!("{free}-{n}-{:x>100}", "");
+            let node = crowd.create(name.as_bytes(), &NewInode::new(FileType::Fifo, 0));
+            let done = match n % 4 {
+                0 => crowd.create(format!("d{name}").as_bytes(), &dir).map(drop),
+                1 => crowd
+                    .symlink(format!("s{name}").as_bytes(), &target, (0, 0))
+                    .map(drop),
+                2 => node.and_then(|node| node.set_xattr(b"trusted.x", &value, e4::XattrSet::Any)),
+                _ => node.and_then(|_| {
+                    crowd.rename(
+                        name.as_bytes(),
+                        &root,
+                        name.as_bytes(),
+                        e4::RenameFlags::Replace,
+                    )
+                }),
+            };
+            if let Err(error) = done {
+                assert_eq!(error.errno(), 28, "{error}");
+                failed += 1;
+            }
+            n += 1;
+        }
+    }
+    drop((eater, crowd, root));
+    image.done(fs);
+}

@@ -15,10 +15,13 @@ use crate::session;
 
 /// Change owner and group, by number.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    disable_help_flag = true,
+    after_long_help = "\
 Examples:
   e4 chown 1000:1000 disk.img:/home/me
-  e4 chown -R :33 disk.img:/srv/www          the group only")]
+  e4 chown -R :33 disk.img:/srv/www          the group only"
+)]
 pub struct ChownArgs {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -33,6 +36,9 @@ pub struct ChownArgs {
     /// A symbolic link itself instead of what it points to
     #[arg(short = 'h', long)]
     no_dereference: bool,
+    /// Print help (-h is taken, as in the tool of this name)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
 }
 
 /// What to change.

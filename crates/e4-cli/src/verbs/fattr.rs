@@ -15,14 +15,22 @@ use crate::session::{self, Access};
 
 /// Set or remove an extended attribute.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    disable_help_flag = true,
+    after_long_help = "\
 Examples:
   e4 setfattr -n user.origin -v backup disk.img:/f
   e4 setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 disk.img:/bin/ping
-  e4 setfattr -x user.origin disk.img:/f")]
+  e4 setfattr -x user.origin disk.img:/f"
+)]
 pub struct SetfattrArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
+    // Not `Common`: -v is the value, as in the tool of this name.
+    /// Say more
+    #[arg(long, action = clap::ArgAction::Count, display_order = 900)]
+    verbose: u8,
+    /// Say nothing but results and errors
+    #[arg(short, long, display_order = 901)]
+    quiet: bool,
     /// The attribute's full name: user.NAME, trusted.NAME, security.NAME
     #[arg(
         short,
@@ -40,6 +48,9 @@ pub struct SetfattrArgs {
     /// A symbolic link itself instead of what it points to
     #[arg(short = 'h', long)]
     no_dereference: bool,
+    /// Print help (-h is taken, as in the tool of this name)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The files
     #[arg(value_name = "IMAGE:/PATH", required = true)]
     locations: Vec<Location>,
@@ -47,11 +58,14 @@ pub struct SetfattrArgs {
 
 /// Show extended attributes.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    disable_help_flag = true,
+    after_long_help = "\
 Examples:
   e4 getfattr disk.img:/f                  the names in user.
   e4 getfattr -d -m - disk.img:/f          all, with values
-  e4 getfattr -n user.origin --only-values disk.img:/f")]
+  e4 getfattr -n user.origin --only-values disk.img:/f"
+)]
 pub struct GetfattrArgs {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -70,9 +84,23 @@ pub struct GetfattrArgs {
     /// A symbolic link itself instead of what it points to
     #[arg(short = 'h', long)]
     no_dereference: bool,
+    /// Print help (-h is taken, as in the tool of this name)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The files
     #[arg(value_name = "IMAGE:/PATH", required = true)]
     locations: Vec<Location>,
+}
+
+impl SetfattrArgs {
+    /// The options every verb has.
+    pub(crate) fn common(&self) -> Common {
+        Common {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            ..Common::default()
+        }
+    }
 }
 
 /// The bytes of a value.

@@ -17,11 +17,14 @@ use crate::session;
 
 /// Set the times of files, and create those that do not exist.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    disable_help_flag = true,
+    after_long_help = "\
 Examples:
   e4 touch disk.img:/stamp
   e4 touch -d 2026-01-31T12:00:00Z disk.img:/stamp
-  e4 touch -d @0 disk.img:/stamp               seconds since 1970")]
+  e4 touch -d @0 disk.img:/stamp               seconds since 1970"
+)]
 pub struct TouchArgs {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -40,6 +43,9 @@ pub struct TouchArgs {
     /// A symbolic link itself instead of what it points to
     #[arg(short = 'h', long)]
     no_dereference: bool,
+    /// Print help (-h is taken, as in the tool of this name)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// This time instead of now: RFC 3339, a local date and time, or @SECONDS
     #[arg(short, long, allow_hyphen_values = true)]
     date: Option<When>,

@@ -3,6 +3,7 @@
 use core::ops::Deref;
 
 use e4_dir::{Check, DirContext, DirError, DirRead, DirStore};
+use e4_extent::FileRange;
 use e4_format::{FileBlock, FormatError, FsBlock, InodeFlags};
 use e4_journal::{BlockData, Handle, JournalError, Verify, VerifyTag};
 use e4_sync::Arc;
@@ -187,6 +188,22 @@ impl<'a> DirEdit<'a> {
     }
 }
 
+impl DirEdit<'_> {
+    /// Unmaps appended blocks again: an append is all or nothing. What it touches is part of the transaction already.
+    fn take_back(&mut self, first: u32, end: u32) -> Result<()> {
+        if first == end {
+            return Ok(());
+        }
+        let mut rest = Some(FileRange::new(FileBlock::new(first), FileBlock::new(end)));
+        while let Some(range) = rest.filter(|range| !range.is_empty()) {
+            rest = self.state.remove(self.core, self.handle, range)?;
+        }
+        // The tree may have got a node that it keeps.
+        let shared = &self.state.shared;
+        shared.store_core(self.handle, self.state, self.core, true)
+    }
+}
+
 impl DirRead for DirEdit<'_> {
     type Error = DirStoreError;
     type Block = DirBytes;
@@ -221,9 +238,14 @@ impl DirStore for DirEdit<'_> {
         let first = self.blocks();
         let mut at = first;
         while at < first + count {
-            at = self
-                .state
-                .insert_dir_run(self.core, self.handle, at..first + count)?;
+            let run = at..first + count;
+            match self.state.insert_dir_run(self.core, self.handle, run) {
+                Ok(next) => at = next,
+                Err(error) => {
+                    self.take_back(first, at)?;
+                    return Err(error.into());
+                }
+            }
         }
         self.core.disk.size += u64::from(count) << self.state.shared.sb.block_size().log2();
         self.state.set_size(self.core.disk.size);
