@@ -90,7 +90,7 @@ pub struct Options {
     pub spool_dir: Option<PathBuf>,
     /// Threads that read and write; the result does not depend on it.
     pub threads: usize,
-    /// The most files (inodes) a source may produce: what bounds memory, at about 300 bytes each.
+    /// The most files (inodes) a source may produce: what bounds memory, at some 350 bytes each.
     pub max_files: u32,
 }
 

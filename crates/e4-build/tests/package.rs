@@ -10,13 +10,15 @@ use std::path::Path;
 use std::process::Command;
 use support::{assert_fsck_clean, have, run, scratch};
 
-fn plan(dir: &Path) -> e4_build::Plan {
+fn plan(dir: &Path, block_size: u32) -> e4_build::Plan {
     let source = dir.join("source");
     std::fs::create_dir_all(&source).unwrap();
     for n in 0..40u8 {
         std::fs::write(source.join(format!("f{n}")), vec![n; usize::from(n) * 3001]).unwrap();
     }
-    let mut builder = Builder::new(Options::default()).unwrap();
+    let mut options = Options::default();
+    options.mkfs.block_size = Some(block_size);
+    let mut builder = Builder::new(options).unwrap();
     builder.add_directory(&source).unwrap();
     builder.plan().unwrap()
 }
@@ -27,12 +29,19 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn veritysetup_accepts_the_tree_and_finds_a_changed_byte() {
+    // With blocks of 1 KiB an image need not end where a hash block begins.
+    for block_size in [4096, 1024] {
+        verified(block_size);
+    }
+}
+
+fn verified(block_size: u32) {
     let dir = scratch();
-    let plan = plan(dir.path());
+    let plan = plan(dir.path(), block_size);
     let bytes = plan.bytes();
     let verity = Verity::new(bytes);
     let image = dir.path().join("image");
-    let device = e4_device::create(&image, bytes + verity.bytes()).unwrap();
+    let device = e4_device::create(&image, verity.device_bytes()).unwrap();
     let report = plan
         .write(&*device, &mut |_| ControlFlow::Continue(()))
         .unwrap();
@@ -66,7 +75,7 @@ fn veritysetup_accepts_the_tree_and_finds_a_changed_byte() {
 #[test]
 fn partition_tools_and_simg2img_agree() {
     let dir = scratch();
-    let plan = plan(dir.path());
+    let plan = plan(dir.path(), 4096);
     let bytes = plan.bytes();
     let gpt = Gpt::new(bytes);
     let image = dir.path().join("disk");

@@ -43,8 +43,12 @@ fn runs(device: &dyn Device) -> Result<Vec<(bool, u32)>, BuildError> {
 /// Writes the whole device, a multiple of 4096 bytes, to `out`; returns how many bytes that were.
 ///
 /// # Errors
-/// The device's or the writer's.
+/// The device's or the writer's; a device of another size.
 pub fn write_android_sparse(device: &dyn Device, out: &mut dyn Write) -> Result<u64, BuildError> {
+    if !device.info().size.is_multiple_of(BLOCK as u64) {
+        let why = "the image is no multiple of 4096 bytes";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, why)));
+    }
     let runs = runs(device)?;
     let total: u64 = runs.iter().map(|(_, n)| u64::from(*n)).sum();
     header(&runs, total, out).map_err(failed)?;

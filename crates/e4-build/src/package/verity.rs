@@ -38,10 +38,10 @@ pub struct Verity {
 }
 
 impl Verity {
-    /// For an image of `bytes`, a multiple of 4096.
+    /// For an image of `bytes`; what is missing to whole blocks of 4096 counts as zeros.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        let data_blocks = bytes / BLOCK as u64;
+        let data_blocks = bytes.div_ceil(BLOCK as u64);
         let mut levels = Vec::new();
         let mut below = data_blocks;
         while below > 1 || levels.is_empty() {
@@ -54,10 +54,10 @@ impl Verity {
         }
     }
 
-    /// Bytes of tree and superblock, which follow the image.
+    /// Bytes of the image, of the superblock and of the tree behind it.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        (1 + self.levels.iter().sum::<u64>()) * BLOCK as u64
+    pub fn device_bytes(&self) -> u64 {
+        (self.data_blocks + 1 + self.levels.iter().sum::<u64>()) * BLOCK as u64
     }
 
     /// Hashes the image at the start of `device` and writes the tree behind it.
@@ -76,7 +76,7 @@ impl Verity {
         salt[16..].copy_from_slice(&half(2));
         let hash_offset = self.data_blocks * BLOCK as u64;
         let mut hashes = self.hash_data(device, &salt, threads)?;
-        let mut end = hash_offset + self.bytes();
+        let mut end = self.device_bytes();
         let mut root = [0; 32];
         for blocks in &self.levels {
             // A level's blocks, zeros behind the last digest.

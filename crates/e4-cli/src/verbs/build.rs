@@ -244,9 +244,12 @@ struct Built {
 
 fn write(args: &BuildArgs, plan: Plan, output: &Output, ui: &Ui) -> Result<Built> {
     let verity = args.verity.then(|| Verity::new(plan.bytes()));
-    let part = plan.bytes() + verity.as_ref().map_or(0, Verity::bytes);
+    let part = verity.as_ref().map_or(plan.bytes(), Verity::device_bytes);
     let gpt = args.partition.then(|| Gpt::new(part));
-    let bytes = gpt.map_or(part, |g| g.disk_bytes());
+    let mut bytes = gpt.map_or(part, |g| g.disk_bytes());
+    if args.format == Form::AndroidSparse {
+        bytes = bytes.next_multiple_of(4096);
+    }
     let disk = output.create(bytes)?;
     crate::session::describe(&*disk, ui);
     let device: Arc<dyn Device> = match gpt {
