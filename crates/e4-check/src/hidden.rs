@@ -7,7 +7,7 @@ use crate::inodes::{Found, check_sectors, check_size_limit, claim_map};
 use crate::problem::{Problem, Sum};
 use crate::xattrs;
 use e4_format::features::{CompatFeatures, IncompatFeatures, RoCompatFeatures};
-use e4_format::{FileType, InodeNo};
+use e4_format::{FileType, InodeFlags, InodeNo};
 
 const USER_QUOTA: u32 = 3;
 const GROUP_QUOTA: u32 = 4;
@@ -57,6 +57,9 @@ pub(crate) fn check_bad_blocks(c: &mut Check<'_>, found: &Found<'_>) {
         ),
     ] {
         report(c, found.ino, field, value);
+    }
+    if inode.flags.contains(InodeFlags::INLINE_DATA) {
+        c.report(Problem::InlineData { inode: found.ino });
     }
     claim_map(c, found);
 }

@@ -93,7 +93,7 @@ fn check_counts(c: &mut Check<'_>, blind: bool) {
         }
         if state.is_dir() {
             let lost = c.dirs.get(&inode.get()).is_some_and(|d| d.parent == 0);
-            if lost || (nlink && state.links == 1 && state.refs != 1) {
+            if lost || (nlink && state.links == 1 && state.refs > LINK_MAX) {
                 continue;
             }
         } else if state.refs == 0 {

@@ -331,18 +331,10 @@ impl Survey<'_> {
             self.block_map(&mut file, &inode.i_block);
         }
         if n == RESIZE {
-            self.thin_out(before);
+            // What its first block lists are the reserved descriptor blocks, which are pieces already.
+            self.pieces.truncate(before + 1);
         }
         self.contents(&file, &inode)
-    }
-
-    /// Keeps every sixteenth of the pieces from `start` on: hundreds of blocks for growth are all alike.
-    fn thin_out(&mut self, start: usize) {
-        let mut n = 0;
-        self.pieces.retain(|_| {
-            n += 1;
-            n <= start + 1 || (n - start).is_multiple_of(16)
-        });
     }
 
     fn owned(&mut self, file: &File, class: Class, block: u64) {
