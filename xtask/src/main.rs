@@ -5,6 +5,7 @@
 
 mod agreement;
 mod bench;
+mod conformance;
 mod fuzz;
 mod lab;
 mod unwritten;
@@ -28,6 +29,8 @@ enum Task {
     Unwritten(unwritten::Args),
     /// Measure e4 beside the raw backing file, the kernel's ext4 and fuse2fs (see benches/README.md)
     Bench(bench::Args),
+    /// Run public test suites against an image mounted by e4 (see docs/conformance.md)
+    Conformance(conformance::Args),
     /// Crash states, planted bugs, soak (see docs/lab.md)
     Lab(lab::Args),
     /// Clean up after a bench that went away; started by it
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Unwritten(args) => unwritten::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
         Task::Lab(args) => lab::run(&args),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }
