@@ -31,7 +31,7 @@ const fn suite(name: &'static str, package: &'static str, target: &'static str) 
 
 pub(crate) const EXPLORER: Checker = Checker {
     name: "crash explorer",
-    how: How::Hunt(25),
+    how: How::Hunt(15),
 };
 pub(crate) const SCHEDULES: Checker = Checker {
     name: "named schedules",
@@ -50,13 +50,21 @@ const ALL: [Checker; 8] = [
 
 /// The checkers to try on a bug in this place, the likeliest first.
 pub(crate) fn for_place(place: &str) -> Vec<Checker> {
+    let module = place.split(' ').next_back().unwrap_or_default();
     let first: &[Checker] = match place.split(' ').next().unwrap_or_default() {
-        "e4-journal" if place.ends_with("checkpoint") || place.ends_with("flush") => {
+        "e4-journal" if matches!(module, "checkpoint" | "flush" | "handle") => {
             &[JOURNAL, FAULTS, EXPLORER]
         }
         "e4-journal" => &[EXPLORER, JOURNAL, FAULTS],
         "e4-completion" => &[SCHEDULES, EXPLORER, FAULTS, MACHINE],
         "e4-extent" => &[EXPLORER, TREES],
+        "e4" if matches!(
+            module,
+            "data/inflight" | "data/sync" | "data/zero_out" | "data/charge"
+        ) =>
+        {
+            &[FAULTS, EXPLORER]
+        }
         _ => &[EXPLORER, FAULTS, THREADS, ALLOCATOR],
     };
     let rest = ALL.into_iter().filter(|c| !first.contains(c));
@@ -70,7 +78,7 @@ pub(crate) struct Found {
 }
 
 /// How long a checker may take before its silence counts as a hang.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a checker against a bug, or against none.
 pub(crate) fn run(

@@ -118,7 +118,7 @@ impl Params {
             operations: 90,
             files: [2, 3, 1, 4][n / 3 % 4],
             file_blocks: [8, 32, 64][n / 5 % 3],
-            depth: [1, 4, 12][n / 7 % 3],
+            depth: [4, 12, 1][n / 2 % 3],
             names: !n.is_multiple_of(3),
             cut_recovery_every: 97,
             ..Params::small(seed)
