@@ -333,6 +333,21 @@ fn hostile_archives() {
         let result = feed(&members).and_then(Builder::plan);
         assert!(result.is_err(), "{what} was taken");
     }
+    // A global attribute would be copied to every member: it is not taken.
+    let value = format!("SCHILY.xattr.user.g={}\n", "v".repeat(9000));
+    let record = format!("{} {value}", value.len() + 5);
+    let global = member("g", b'g', record.len() as u64, "", record.as_bytes());
+    assert!(
+        feed(&[global, file("a"), file("b")])
+            .and_then(Builder::plan)
+            .is_ok()
+    );
+    let own = member("x", b'x', record.len() as u64, "", record.as_bytes());
+    let large = feed(&[own, file("a")]).and_then(Builder::plan).map(drop);
+    assert!(
+        matches!(large, Err(BuildError::XattrsTooLarge { .. })),
+        "{large:?}"
+    );
     // Thousands of directories in one name, many times over.
     let mut many = Vec::new();
     for n in 0..20 {

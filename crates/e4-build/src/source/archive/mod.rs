@@ -222,7 +222,10 @@ impl<'a, 'b> Walk<'a, 'b> {
                 let bytes = self.extended(header.size, MAX_EXTENDED)?;
                 let xattrs = self.into.options.xattrs;
                 if header.kind == b'g' {
-                    self.global.take(&bytes, xattrs)?;
+                    // Nobody writes attributes or maps for all members at once; copying them to each would let a small
+                    // archive fill the memory.
+                    self.global.take(&bytes, false)?;
+                    self.global.sparse = sparse::SparseMap::default();
                 } else {
                     self.next = self.global.clone();
                     self.next.take(&bytes, xattrs)?;
