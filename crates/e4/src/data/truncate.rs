@@ -160,9 +160,12 @@ impl Shared {
                 }
             }
         }
-        let core = state.core.read();
-        let tree = crate::extent::tree(state, &core)?;
-        state.charge.recorded(self, tree, state.published_runs());
+        // Devices, fifos and short links have no tree to charge for.
+        if has_tree {
+            let core = state.core.read();
+            let tree = crate::extent::tree(state, &core)?;
+            state.charge.recorded(self, tree, state.published_runs());
+        }
         Ok(())
     }
 
