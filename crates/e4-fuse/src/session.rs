@@ -16,7 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use e4::{Filesystem, MountOptions};
-use e4_device::OpenOptions;
+use e4_device::{Device, OpenOptions};
+use e4_format::Superblock;
 use e4_sync::{Arc, Mutex, Rank, thread};
 use fuser::{Config, MountOption, Session, SessionACL};
 use nix::sys::signal::{SigSet, Signal};
@@ -108,13 +109,7 @@ impl Mount {
         if !path.is_dir() {
             return Err(place(io::ErrorKind::NotADirectory.into()));
         }
-        let device = e4_device::open(
-            image,
-            &OpenOptions {
-                read_only: options.read_only,
-                ..OpenOptions::default()
-            },
-        )?;
+        let device = open_device(image, options.read_only)?;
         let fs = Filesystem::open(
             device,
             &MountOptions {
@@ -182,6 +177,29 @@ impl Mount {
             }),
         }
     }
+}
+
+/// Opens an image's device. One that was not closed is opened for writing even if it is only to be read: its
+/// journal has to be replayed first, as the kernel does for `ro`.
+fn open_device(image: &Path, read_only: bool) -> Result<Arc<dyn Device>, e4_device::DeviceError> {
+    let open = |read_only| {
+        let options = OpenOptions {
+            read_only,
+            ..OpenOptions::default()
+        };
+        e4_device::open(image, &options)
+    };
+    let device = open(read_only)?;
+    let mut bytes = [0; 1024];
+    let dirty = read_only
+        && device.read_at(1024, &mut bytes).is_ok()
+        && Superblock::parse(&bytes).is_ok_and(|sb| sb.needs_recovery());
+    if !dirty {
+        return Ok(device);
+    }
+    drop(device);
+    // Not ours to write: the filesystem says what it can show.
+    open(false).or_else(|_| open(true))
 }
 
 /// Lets go of everything, commits, and marks the image clean.

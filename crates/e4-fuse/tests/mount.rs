@@ -190,6 +190,7 @@ fn contents(d: &Path, log: &mut Vec<String>) {
         .read(true)
         .write(true)
         .create(true)
+        .truncate(false)
         .open(&path);
     let mut f = open.expect("open");
     said(
