@@ -96,6 +96,8 @@ pub enum Verb {
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
     AioStress(Box<verbs::aio_stress::AioStressArgs>),
+    /// Cut the power everywhere under a script of operations; check every outcome with a program
+    Crashlab(verbs::crashlab::CrashlabArgs),
     /// Show within a minute what e4 does and how it is judged
     Demo(verbs::demo::DemoArgs),
     /// Race writers, truncate, punch and fsync; verify everything
@@ -134,6 +136,7 @@ impl Verb {
             Self::Getfattr(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
+            Self::Crashlab(a) => a.common.clone(),
             Self::Demo(a) => a.common.clone(),
             Self::Stress(a) => a.common.clone(),
             Self::Mount(a) => a.common.clone(),

@@ -14,7 +14,8 @@ impl Status {
     pub const FAILED: Self = Self(1);
     /// The command line makes no sense.
     pub const USAGE: Self = Self(2);
-    /// A verification found data that must not be there (`stress`, `aio-stress`, `demo`).
+    /// A verification found data that must not be there (`stress`, `aio-stress`, `demo`), or a
+    /// checker refused a state (`crashlab`).
     pub const WRONG_DATA: Self = Self(3);
 
     /// `check`: no error.
@@ -39,5 +40,5 @@ Exit status:
   0  done; every verification held
   1  could not be done (no such file, no space, not ext4, I/O error)
   2  the command line makes no sense
-  3  a verification found wrong data (stress, aio-stress, demo)
+  3  a verification found wrong data (stress, aio-stress, demo, crashlab)
   check answers like fsck: 0 clean, 4 errors found, 8 could not examine, 16 usage";

@@ -85,6 +85,7 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Getfattr(args)) => verbs::fattr::get(&args, ui),
         Some(Verb::Check(args)) => verbs::check::run(&args, ui),
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
+        Some(Verb::Crashlab(args)) => verbs::crashlab::run(&args, ui),
         Some(Verb::Demo(args)) => verbs::demo::run(&args, ui),
         Some(Verb::Stress(args)) => verbs::stress::run(&args, ui),
         Some(Verb::Mount(args)) => verbs::mount::run(&args, ui),

@@ -7,7 +7,7 @@ pub mod cat;
 pub mod check;
 pub mod chmod;
 pub mod chown;
-
+pub mod crashlab;
 pub mod demo;
 pub mod extents;
 pub mod fallocate;
