@@ -191,6 +191,7 @@ fn contents(d: &Path, log: &mut Vec<String>) {
         .write(true)
         .create(true)
         .truncate(false)
+        .truncate(false)
         .open(&path);
     let mut f = open.expect("open");
     said(
