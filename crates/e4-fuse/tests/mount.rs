@@ -191,7 +191,6 @@ fn contents(d: &Path, log: &mut Vec<String>) {
         .write(true)
         .create(true)
         .truncate(false)
-        .truncate(false)
         .open(&path);
     let mut f = open.expect("open");
     said(

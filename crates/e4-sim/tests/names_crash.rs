@@ -258,7 +258,7 @@ fn explore(features: &'static str, block_size: u32, seed: u64, steps: u64) -> u6
             let name = image.describe();
             let asked = states % 40 == 0;
             states += 1;
-            let before = asked.then(|| e2fsck(&image, "-fp")).unwrap_or(Ok(()));
+            let before = if asked { e2fsck(&image, "-fp") } else { Ok(()) };
             let judged = before
                 .and_then(|()| recovered(image, &story))
                 .and_then(|after| if asked { e2fsck(&after, "-fn") } else { Ok(()) });
