@@ -27,7 +27,12 @@ fn must_be_clean(params: &Params, bound: Bound) {
 #[test]
 fn small_workloads_survive_every_cut() {
     for seed in 1..=6 {
-        must_be_clean(&Params::small(seed), quick());
+        // States that repeat earlier ones are passed over and not counted: longer than the others.
+        let params = Params {
+            operations: 90,
+            ..Params::small(seed)
+        };
+        must_be_clean(&params, quick());
     }
 }
 
@@ -109,7 +114,7 @@ fn flip_before_data_shows_stale_blocks() {
 #[test]
 fn e2fsck_agrees() {
     let params = Params {
-        fsck_every: 17,
+        fsck_every: 11,
         ..Params::small(5)
     };
     let report = explored(&params, quick());
