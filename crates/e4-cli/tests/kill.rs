@@ -45,11 +45,20 @@ fn recover_with_e2fsck(image: &Path) {
         matches!(out.status.code(), Some(0 | 1)),
         "e2fsck -fy: {text}"
     );
-    // Beyond the journal and the orphans it names, there must be nothing to repair; but for the mark that every mount
-    // of an image with an orphan file sets, the kernel's too.
-    let mark = "Feature orphan_present is set but orphan file is clean.\nClear? yes";
-    let rest = text.replace(mark, "");
-    let repair = rest.lines().find(|l| l.contains("? yes"));
+    // Beyond the journal and the orphans it names, there must be nothing to repair. It asks two questions more after a
+    // crash of the kernel's ext4 as well: about the mark that every mount of an image with an orphan file sets, and about
+    // a block of that file whose orphans it has just finished.
+    let finished = text.contains(" orphaned inode ");
+    let mut about = "";
+    let mut repair = None;
+    for line in text.lines().filter(|l| !l.is_empty()) {
+        let usual = about == "Feature orphan_present is set but orphan file is clean."
+            || finished && about.starts_with("Orphan file (") && about.ends_with(" is not clean.");
+        if line.contains("? yes") && !usual {
+            repair = Some(about.to_owned());
+        }
+        about = line;
+    }
     assert!(
         repair.is_none(),
         "e2fsck repaired something: {repair:?}\n{text}"
