@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::io::{BufReader, Cursor};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
-use support::{Mounted, assert_fsck_clean, assert_same, build, have, is_root, list, run, scratch};
+use support::{
+    LOOK, LoopMount, assert_same, build, fsck_silent, have, is_root, list, must_run, scratch,
+};
 
 /// A tree that archives can hold whole; times without fractions, which old formats cannot.
 fn populate(root: &Path) {
@@ -37,7 +39,7 @@ fn populate(root: &Path) {
     file.set_len(20 << 20).unwrap();
     if is_root() {
         std::os::unix::fs::chown(root.join("dir/file1"), Some(3_000_000), Some(70000)).unwrap();
-        run(
+        must_run(
             "mknod",
             &[
                 root.join("dev").as_ref(),
@@ -57,7 +59,7 @@ fn populate(root: &Path) {
             path
         };
         let date = format!("@{}", 1_000_000_000 + n);
-        run(
+        must_run(
             "touch",
             &["-h".as_ref(), "-d".as_ref(), date.as_ref(), path.as_ref()],
         );
@@ -91,7 +93,7 @@ fn pack(command: &str, source: &Path, archive: &Path) {
         source.as_ref(),
         archive.as_ref(),
     ];
-    run("sh", &args);
+    must_run("sh", &args);
 }
 
 const PYTHON: &str = r#"python3 - "$1" "$2" <<'END'
@@ -142,9 +144,9 @@ fn every_writers_archive_is_its_tree() {
         pack(command, &source, &archive);
         let image = dir.path().join("image");
         support::write(from_tar(&archive).expect(command), &image);
-        assert_fsck_clean(&image);
-        if let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) {
-            let found = list(&mounted.at);
+        fsck_silent(&image, "built");
+        if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+            let found = list(mounted.path());
             if holes {
                 assert_same(&expected, &found);
             } else {
@@ -172,7 +174,7 @@ fn compressions_and_attributes() {
     let plain = dir.path().join("plain.tar");
     if is_root() {
         // Newlines in values tear headers that are split at newlines.
-        run(
+        must_run(
             "setfattr",
             &[
                 "-n".as_ref(),
@@ -182,7 +184,7 @@ fn compressions_and_attributes() {
                 source.join("dir/file2").as_ref(),
             ],
         );
-        run(
+        must_run(
             "setfacl",
             &[
                 "-m".as_ref(),
@@ -190,7 +192,7 @@ fn compressions_and_attributes() {
                 source.join("dir/file4").as_ref(),
             ],
         );
-        run(
+        must_run(
             "touch",
             &[
                 "-d".as_ref(),
@@ -203,8 +205,8 @@ fn compressions_and_attributes() {
     pack(command, &source, &plain);
     let image = dir.path().join("image");
     support::write(from_tar(&plain).unwrap(), &image);
-    if let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) {
-        assert_same(&list(&source), &list(&mounted.at));
+    if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+        assert_same(&list(&source), &list(mounted.path()));
     }
     let expected = std::fs::read(&image).unwrap();
     for (program, command) in [
@@ -381,11 +383,11 @@ fn odd_archives_stay_inside() {
     ])
     .unwrap();
     support::write(builder, &image);
-    assert_fsck_clean(&image);
-    let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+    fsck_silent(&image, "built");
+    let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) else {
         return;
     };
-    let names: Vec<_> = list(&mounted.at)
+    let names: Vec<_> = list(mounted.path())
         .into_keys()
         .map(|n| String::from_utf8(n).unwrap())
         .collect();
@@ -463,9 +465,9 @@ fn layers_and_whiteouts() {
     assert!(matches!(oci(Some("other")), Err(BuildError::Oci { .. })));
     let image = dir.path().join("image");
     support::write(oci(Some("latest")).unwrap(), &image);
-    assert_fsck_clean(&image);
-    if let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) {
-        let names: Vec<_> = list(&mounted.at)
+    fsck_silent(&image, "built");
+    if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+        let names: Vec<_> = list(mounted.path())
             .into_keys()
             .map(|n| String::from_utf8(n).unwrap())
             .collect();

@@ -5,7 +5,7 @@ mod support;
 use e4_build::{BuildError, Builder, Options};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use support::{Mounted, assert_fsck_clean, build, scratch};
+use support::{LOOK, LoopMount, build, fsck_silent, scratch};
 
 fn wanted() -> bool {
     let wanted = std::env::var_os("E4_BIG").is_some();
@@ -33,9 +33,9 @@ fn sixty_five_thousand_links_and_no_more() {
     links(&source, 65000);
     let image = dir.path().join("image");
     build(Options::default(), &[&source], &image);
-    assert_fsck_clean(&image);
-    if let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) {
-        let meta = std::fs::metadata(mounted.at.join("64999")).unwrap();
+    fsck_silent(&image, "built");
+    if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+        let meta = std::fs::metadata(mounted.path().join("64999")).unwrap();
         assert_eq!(meta.nlink(), 65000);
     }
     std::fs::hard_link(source.join("0"), source.join("one more")).unwrap();
@@ -63,16 +63,18 @@ fn a_million_files_in_one_directory_and_a_tebibyte_of_hole() {
     file.write_all_at(b"end", (1 << 40) - 3).unwrap();
     let image = dir.path().join("image");
     build(Options::default(), &[&source], &image);
-    assert_fsck_clean(&image);
-    if let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) {
-        let hole = std::fs::File::open(mounted.at.join("hole")).unwrap();
+    fsck_silent(&image, "built");
+    if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+        let hole = std::fs::File::open(mounted.path().join("hole")).unwrap();
         let mut end = [0; 4];
         hole.read_exact_at(&mut end, (1 << 40) - 4).unwrap();
         assert_eq!(&end, b"\0end");
         assert_eq!(
-            std::fs::read_dir(mounted.at.join("many")).unwrap().count(),
+            std::fs::read_dir(mounted.path().join("many"))
+                .unwrap()
+                .count(),
             1_000_000
         );
-        assert!(mounted.at.join("many/file 777777").exists());
+        assert!(mounted.path().join("many/file 777777").exists());
     }
 }

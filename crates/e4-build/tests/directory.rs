@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
-use support::{Mounted, assert_fsck_clean, assert_same, build, is_root, list, scratch, skipped};
+use support::{LOOK, LoopMount, assert_same, build, fsck_silent, is_root, list, scratch, skipped};
 
 type Step = Box<dyn Fn(&Path)>;
 
@@ -198,10 +198,10 @@ fn settle_times(root: &Path) {
 }
 
 fn compare_mounted(image: &Path, source: &Path, dir: &Path) {
-    assert_fsck_clean(image);
+    fsck_silent(image, "built");
     let at = tempfile::tempdir_in(dir).unwrap();
-    if let Some(mounted) = Mounted::new(image, at.path()) {
-        assert_same(&list(source), &list(&mounted.at));
+    if let Some(mounted) = LoopMount::new(image, at.path(), LOOK) {
+        assert_same(&list(source), &list(mounted.path()));
     }
 }
 
@@ -212,7 +212,7 @@ fn the_kernel_sees_the_source() {
     populate(&source, false);
     let mut image = dir.path().join("image");
     if !is_root() {
-        skipped("device nodes, owners and ACLs: not root");
+        skipped("device nodes, owners and ACLs", "not root");
     }
     let mut options = Options::default();
     // Some files are from the future; an image that is, too, makes e2fsck wonder.
@@ -323,11 +323,11 @@ fn options_change_what_they_say() {
     assert_eq!((report.files, report.directories), (2, 3));
     assert_eq!(report.superblock.mkfs_time(), 1_000_000_000);
     assert_eq!(std::fs::metadata(&image).unwrap().len(), 50 << 20);
-    assert_fsck_clean(&image);
-    let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+    fsck_silent(&image, "built");
+    let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) else {
         return;
     };
-    let listing = list(&mounted.at);
+    let listing = list(mounted.path());
     let names: Vec<_> = listing.keys().map(|n| String::from_utf8_lossy(n)).collect();
     assert_eq!(names, ["", "keep", "keep/a.py", "keep/sparse"]);
     for (name, text) in &listing {

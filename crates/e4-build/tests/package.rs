@@ -8,7 +8,7 @@ use e4_device::Device;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
-use support::{assert_fsck_clean, have, run, scratch};
+use support::{fsck_silent, have, must_run, scratch};
 
 fn plan(dir: &Path, block_size: u32) -> e4_build::Plan {
     let source = dir.join("source");
@@ -50,7 +50,7 @@ fn verified(block_size: u32) {
     let two = verity.write(&*device, uuid, 3).unwrap();
     assert_eq!(one, two);
     drop(device);
-    assert_fsck_clean(&image);
+    fsck_silent(&image, "built");
     if !have("veritysetup") {
         return;
     }
@@ -91,9 +91,9 @@ fn partition_tools_and_simg2img_agree() {
     );
     drop(window);
     if have("sfdisk") {
-        let text = run("sfdisk", &["--verify".as_ref(), image.as_os_str()]);
+        let text = must_run("sfdisk", &["--verify".as_ref(), image.as_os_str()]);
         assert!(text.contains("No errors detected"), "{text}");
-        let dump = run("sfdisk", &["-d".as_ref(), image.as_os_str()]);
+        let dump = must_run("sfdisk", &["-d".as_ref(), image.as_os_str()]);
         let ours = "start=        2048, size=";
         assert!(dump.contains("label: gpt") && dump.contains(ours), "{dump}");
     }
@@ -101,7 +101,7 @@ fn partition_tools_and_simg2img_agree() {
     let start = usize::try_from(PARTITION_START).unwrap();
     let part = dir.path().join("part");
     std::fs::write(&part, &all[start..start + usize::try_from(bytes).unwrap()]).unwrap();
-    assert_fsck_clean(&part);
+    fsck_silent(&part, "the partition");
 
     let sparse = dir.path().join("sparse");
     let mut file = std::fs::File::create(&sparse).unwrap();
@@ -109,12 +109,11 @@ fn partition_tools_and_simg2img_agree() {
     assert_eq!(len, std::fs::metadata(&sparse).unwrap().len());
     assert!(len < bytes, "zeros were not left out");
     drop(disk);
-    if Command::new("simg2img").output().is_err() {
-        support::skipped("simg2img is not installed");
+    if !have("simg2img") {
         return;
     }
     let back = dir.path().join("back");
-    run("simg2img", &[sparse.as_os_str(), back.as_os_str()]);
+    must_run("simg2img", &[sparse.as_os_str(), back.as_os_str()]);
     assert!(
         std::fs::read(&back).unwrap() == all,
         "simg2img gives another image"

@@ -6,7 +6,8 @@ use e4_check::Verdict;
 use e4_device::MemoryDevice;
 use e4_mkfs::{Features, Medium, Params};
 use support::{
-    Mounted, assert_spotless, check, check_file, fill, have, list, must_run, scratch, sparse_file,
+    FILLABLE, LoopMount, assert_spotless, check, check_file, fill, have, list, must_run, scratch,
+    sparse_file,
 };
 
 const MIB: u64 = 1 << 20;
@@ -90,10 +91,10 @@ fn images_filled_by_the_kernel() {
         let mut args = vec!["-q", "-F", "-N", "8000"];
         args.extend(shape.split(' '));
         must_run("mke2fs", &args, &image);
-        let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+        let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), FILLABLE) else {
             return;
         };
-        fill(&mounted.at, 5000);
+        fill(mounted.path(), 5000);
         drop(mounted);
         must_run("e2fsck", &["-fn"], &image);
         let report = check_file(&image);
@@ -124,10 +125,10 @@ fn large_directories() {
         &["-q", "-F", "-t", "ext4", "-b", "1024", "-N", "60000"],
         &image,
     );
-    let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+    let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), FILLABLE) else {
         return;
     };
-    let at = mounted.at.join("large");
+    let at = mounted.path().join("large");
     std::fs::create_dir(&at).unwrap();
     for n in 0..25_000 {
         std::fs::write(at.join(format!("{n:0100}")), "").unwrap();

@@ -10,7 +10,7 @@ use e4_format::jbd2::{
 use e4_format::{FsBlock, Tid};
 use e4_mkfs::{Medium, Params};
 use support::edit::{Image, data_blocks, get32, put32};
-use support::{Mounted, check, fill, have, list, must_run, run, scratch, sparse_file};
+use support::{FILLABLE, LoopMount, check, fill, have, list, must_run, run, scratch, sparse_file};
 
 fn fresh() -> Image {
     use e4_device::Device;
@@ -294,12 +294,12 @@ fn logs_of_the_kernel() {
         let mut args = vec!["-q", "-F", "-N", "3000"];
         args.extend(shape.split(' '));
         must_run("mke2fs", &args, &path);
-        let Some(mounted) = Mounted::new(&path, &dir.path().join("mnt")) else {
+        let Some(mounted) = LoopMount::new(&path, &dir.path().join("mnt"), FILLABLE) else {
             return;
         };
-        fill(&mounted.at, 600);
-        std::fs::remove_dir_all(mounted.at.join("d3")).unwrap();
-        rustix::fs::syncfs(std::fs::File::open(&mounted.at).unwrap()).unwrap();
+        fill(mounted.path(), 600);
+        std::fs::remove_dir_all(mounted.path().join("d3")).unwrap();
+        rustix::fs::syncfs(std::fs::File::open(mounted.path()).unwrap()).unwrap();
         let copy = dir.path().join("copy");
         std::fs::copy(&path, &copy).unwrap();
         drop(mounted);

@@ -3,20 +3,13 @@
 //!
 //! The moments are random by seed; the test does not depend on what the process was doing. `E4_KILLS` sets the number.
 
+use e4_judges::skipped;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn e4() -> Command {
     Command::new(env!("CARGO_BIN_EXE_e4"))
-}
-
-fn skipped(what: &str, why: &str) {
-    assert!(
-        std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-        "{what} is required: {why}"
-    );
-    eprintln!("SKIPPED: {what}: {why}");
 }
 
 fn must(mut command: Command, what: &str) {

@@ -73,18 +73,5 @@ fn a_session() {
     ok(i, "rm -r I:/srv");
     ok(i, "rm -f I:/srv");
     fails(i, "rm I:/srv", "no such file");
-    match Command::new("e2fsck").arg("-fn").arg(i).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stdout)
-        ),
-        Err(error) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck is required: {error}"
-            );
-            eprintln!("SKIPPED: e2fsck: {error}");
-        }
-    }
+    e4_judges::fsck(i, "afterwards");
 }

@@ -23,11 +23,7 @@ impl Loop {
                 dir,
             }),
             Err(why) => {
-                assert!(
-                    std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                    "no loop device: {why}"
-                );
-                eprintln!("SKIPPED: no loop device: {why}");
+                e4_judges::skipped("a loop device", why);
                 None
             }
         }
@@ -84,11 +80,7 @@ fn a_mounted_device_is_in_use() {
     let mounted = run("mke2fs", &["-q", "-t", "ext2", &device])
         .and_then(|_| run("mount", &["-o", "ro", &device, &at]));
     if let Err(why) = mounted {
-        assert!(
-            std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-            "cannot mount: {why}"
-        );
-        eprintln!("SKIPPED: cannot mount: {why}");
+        e4_judges::skipped("mounting", why);
         return;
     }
     let refused = open(Path::new(&device), &OpenOptions::default()).err();

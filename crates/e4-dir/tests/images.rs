@@ -12,7 +12,7 @@ use e4_format::{FileType, InodeNo};
 use support::checker::check;
 use support::collide::colliding_names;
 use support::image::Image;
-use support::oracle::{Mount, fsck_clean, have, run, tool};
+use support::oracle::{LoopMount, fsck_clean, have, run, tool};
 use support::{MemDir, Rng};
 
 type Names = BTreeSet<Vec<u8>>;
@@ -114,7 +114,7 @@ fn judge(mut image: Image, ino: InodeNo, dir: &MemDir, mut names: Names, links: 
     assert!(check(&image.load(ino)).keys().eq(names.iter()));
     fsck_clean(&image.path);
     let at = image.path.with_extension("mnt");
-    let Some(mount) = Mount::new(&image.path, &at) else {
+    let Some(mount) = LoopMount::new(&image.path, &at, "") else {
         return;
     };
     let d = mount.path().join("d");

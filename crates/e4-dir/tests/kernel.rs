@@ -11,7 +11,7 @@ use std::path::Path;
 use e4_format::{FileType, InodeFlags};
 use support::checker::check;
 use support::image::Image;
-use support::oracle::{Mount, fsck_clean, have, run, tool};
+use support::oracle::{LoopMount, fsck_clean, have, run, tool};
 use support::{Rng, list};
 
 type Names = BTreeSet<Vec<u8>>;
@@ -57,7 +57,7 @@ fn extend(block_size: u32, features: &str, hash: &str, count: usize, more: usize
         .args(["-E", &format!("hash_alg={hash}")])
         .arg(&path));
     let at = tmp.path().join("mnt");
-    let Some(mount) = Mount::new(&path, &at) else {
+    let Some(mount) = LoopMount::new(&path, &at, "") else {
         return;
     };
     let mut rng = Rng(count as u64);
@@ -105,7 +105,7 @@ fn extend(block_size: u32, features: &str, hash: &str, count: usize, more: usize
     fsck_clean(&path);
 
     let all: Names = links.union(&files).cloned().collect();
-    let Some(mount) = Mount::new(&path, &at) else {
+    let Some(mount) = LoopMount::new(&path, &at, "") else {
         return;
     };
     let d = mount.path().join("d");

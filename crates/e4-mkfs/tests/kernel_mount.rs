@@ -2,60 +2,10 @@
 
 mod support;
 
+use e4_judges::LoopMount;
 use e4_mkfs::{Features, Medium, Params};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use support::{assert_fsck_clean, have, scratch, skipped, sparse_file};
-
-/// A loop mount, undone when dropped, even by a panic.
-struct Mounted {
-    at: PathBuf,
-}
-
-impl Mounted {
-    /// `None` if this machine does not allow it.
-    fn new(image: &Path, at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("mount point");
-        let out = Command::new("mount")
-            .args(["-t", "ext4", "-o", "loop"])
-            .arg(image)
-            .arg(at)
-            .output();
-        match out {
-            Ok(out) if out.status.success() => Some(Self { at: at.to_owned() }),
-            Ok(out) => {
-                let why = String::from_utf8_lossy(&out.stderr);
-                // Forbidden is one thing; a kernel that refuses the image is a failed test.
-                let forbidden = why.contains("permission denied")
-                    || why.contains("must be superuser")
-                    || why.contains("failed to setup loop device")
-                    || why.contains("only root");
-                assert!(forbidden, "the kernel refuses the image: {why}");
-                skipped(&format!("loop mount: {}", why.trim()));
-                None
-            }
-            Err(e) => {
-                skipped(&format!("mount: {e}"));
-                None
-            }
-        }
-    }
-
-    fn unmount(&self) -> bool {
-        Command::new("umount")
-            .arg(&self.at)
-            .status()
-            .is_ok_and(|s| s.success())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if !self.unmount() {
-            eprintln!("could not unmount {}", self.at.display());
-        }
-    }
-}
+use std::path::Path;
+use support::{fsck_silent, have, scratch, sparse_file};
 
 fn fill(root: &Path) {
     for d in 0..4 {
@@ -153,11 +103,11 @@ fn mount_write_unmount_check() {
         };
         e4_mkfs::format(&*device, &params, &mut |_| {}).unwrap();
         drop(device);
-        let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+        let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), "") else {
             return;
         };
-        fill(&mounted.at);
+        fill(mounted.path());
         drop(mounted);
-        assert_fsck_clean(&image, what);
+        fsck_silent(&image, what);
     }
 }

@@ -228,10 +228,7 @@ fn e2fsck(image: &CrashImage, options: &str) -> Result<(), String> {
         }
         Ok(out) => Err(format!("e2fsck: {}", String::from_utf8_lossy(&out.stdout))),
         Err(error) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck is required: {error}"
-            );
+            e4_judges::skipped("e2fsck", error);
             Ok(())
         }
     }

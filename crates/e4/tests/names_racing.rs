@@ -1,8 +1,6 @@
 //! Threads that create, rename, link and delete in the same few directories, with deleted files kept open: no deadlock, no
 //! error that a race does not explain, and a clean image with nothing left over.
 
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 use e4::format::FileType;
@@ -10,6 +8,7 @@ use e4::{
     File, Filesystem, MountOptions, NewInode, Node, OpenFlags, RenameFlags, Result, SetAttr,
     XattrSet,
 };
+use e4_judges::fsck;
 
 struct Rng(u64);
 
@@ -19,24 +18,6 @@ impl Rng {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % n
-    }
-}
-
-fn fsck(path: &Path) {
-    match Command::new("e2fsck").arg("-fn").arg(path).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        ),
-        Err(error) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck is required: {error}"
-            );
-            eprintln!("SKIPPED: e2fsck: {error}");
-        }
     }
 }
 
@@ -171,7 +152,7 @@ fn race(features: &str, threads: u64, steps: u64) {
         "blocks are left over"
     );
     fs.unmount().unwrap();
-    fsck(&image);
+    fsck(&image, "afterwards");
 }
 
 fn remove_all(fs: &Filesystem, dir: &str) {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use e4::format::{FileType, Timestamp};
 use e4::{Filesystem, MountOptions, NewInode, Node, OpenFlags, SetAttr};
+use e4_judges::fsck;
 
 /// An image that is checked when the test is done with it.
 struct Image {
@@ -40,25 +41,7 @@ impl Image {
 
     fn done(&self, fs: Filesystem) {
         fs.unmount().unwrap();
-        fsck(&self.path);
-    }
-}
-
-fn fsck(path: &Path) {
-    match Command::new("e2fsck").arg("-fn").arg(path).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        ),
-        Err(error) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck is required: {error}"
-            );
-            eprintln!("SKIPPED: e2fsck: {error}");
-        }
+        fsck(&self.path, "afterwards");
     }
 }
 
@@ -273,7 +256,7 @@ fn a_crash_leaves_orphans_that_mounting_frees() {
         let again = Filesystem::open(device, &MountOptions::default()).unwrap();
         assert_eq!(again.orphans_finished(), 6);
         again.unmount().unwrap();
-        fsck(&copy);
+        fsck(&copy, "afterwards");
         drop((open, dir, root));
         fs.sync().unwrap();
         assert_eq!(fs.statfs().free_blocks, free);

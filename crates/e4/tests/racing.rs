@@ -1,29 +1,10 @@
 //! Writers, truncate, punch, fallocate and fsync racing on one file; afterwards the image is clean and every block is zeros
 //! or one whole generation of itself.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use e4::{AlignedBuf, FallocateMode, File, Filesystem, MountOptions, OpenFlags};
-
-fn fsck(path: &Path) {
-    match Command::new("e2fsck").args(["-fn"]).arg(path).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}\n{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        ),
-        Err(e) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck: {e}"
-            );
-            eprintln!("SKIPPED: e2fsck is not installed; the image was not checked by it");
-        }
-    }
-}
+use e4_judges::fsck;
 
 struct Rng(u64);
 
@@ -185,7 +166,7 @@ fn race(block_size: u32, seed: u64, millis: u64) {
     println!("{:?}", fs.stats());
     drop(file);
     fs.unmount().unwrap();
-    fsck(&path);
+    fsck(&path, "afterwards");
     let device = e4::device::open(&path, &Default::default()).unwrap();
     let fs = Filesystem::open(device, &MountOptions::default()).unwrap();
     let file = fs.open_file("/f", OpenFlags::read()).unwrap();

@@ -1,28 +1,9 @@
 //! The thin path end to end: format, preallocate, write asynchronously, sync, unmount, check with e2fsck.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use e4::{AlignedBuf, FallocateMode, Filesystem, MountOptions, OpenFlags};
-
-fn fsck(path: &Path) {
-    let out = Command::new("e2fsck").args(["-fn"]).arg(path).output();
-    match out {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}\n{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        ),
-        Err(e) => {
-            assert!(
-                std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                "e2fsck: {e}"
-            );
-            eprintln!("SKIPPED: e2fsck is not installed; the image was not checked by it");
-        }
-    }
-}
+use e4_judges::fsck;
 
 fn image(dir: &Path, size: u64) -> PathBuf {
     let path = dir.join("disk.img");
@@ -44,7 +25,7 @@ fn open(path: &Path) -> Filesystem {
 fn write_read_sync_unmount_fsck() {
     let dir = tempfile::tempdir().unwrap();
     let path = image(dir.path(), 256 << 20);
-    fsck(&path);
+    fsck(&path, "afterwards");
     let fs = open(&path);
     let file = fs.open_file("/f", OpenFlags::create()).unwrap();
     file.fallocate(FallocateMode::Allocate, 0, 64 << 20)
@@ -94,9 +75,9 @@ fn write_read_sync_unmount_fsck() {
     drop(ctx);
     drop(file);
     fs.unmount().unwrap();
-    fsck(&path);
+    fsck(&path, "afterwards");
     let fs = open(&path);
     assert!(fs.recovery().is_none());
     fs.unmount().unwrap();
-    fsck(&path);
+    fsck(&path, "afterwards");
 }

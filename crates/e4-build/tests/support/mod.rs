@@ -1,5 +1,5 @@
 //! The oracles: e2fsck, and the kernel's loop mount compared with the source attribute by attribute.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 use e4_build::{Builder, Options, Report};
 use rustix::fs::{self, SeekFrom};
@@ -8,70 +8,16 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-/// A directory in RAM if the machine has a tmpfs for it; gone when dropped.
-pub(crate) fn scratch() -> tempfile::TempDir {
-    let shm = Path::new("/dev/shm");
-    let made = if shm.is_dir() {
-        tempfile::tempdir_in(shm)
-    } else {
-        tempfile::tempdir()
-    };
-    made.expect("a scratch directory")
-}
+pub(crate) use e4_judges::{LoopMount, fsck_silent, have, is_root, scratch, skipped};
 
-/// Says that something did not run; an error if the environment demands that everything runs.
-pub(crate) fn skipped(what: &str) {
-    assert!(
-        std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-        "could not run: {what}"
-    );
-    eprintln!("SKIPPED: {what}");
-}
+/// How the kernel mounts an image to be looked at.
+pub(crate) const LOOK: &str = "ro";
 
-/// True if the program can be run.
-pub(crate) fn have(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        skipped(&format!("{program} is not installed"));
-    }
-    found
-}
-
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Runs a program; panics with its output if it fails.
-pub(crate) fn run(program: &str, args: &[&OsStr]) -> String {
-    let out = Command::new(program)
-        .args(args)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(
-        out.status.success(),
-        "{program} {args:?}: {}\n{}{}",
-        out.status,
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-/// `e2fsck -fn` with nothing to say.
-pub(crate) fn assert_fsck_clean(image: &Path) {
-    if !have("e2fsck") {
-        return;
-    }
-    let text = run("e2fsck", &["-fn".as_ref(), image.as_os_str()]);
-    let remarks = text
-        .lines()
-        .filter(|l| !l.starts_with("Pass ") && !l.contains(" files ("))
-        .count();
-    assert_eq!(remarks, 0, "e2fsck: {text}");
+/// Runs a program that must succeed; what it printed.
+pub(crate) fn must_run(program: &str, args: &[&OsStr]) -> String {
+    e4_judges::must_run(program, args)
 }
 
 /// Builds an image of directories.
@@ -88,52 +34,6 @@ pub(crate) fn write(builder: Builder, image: &Path) -> Report {
     let device = e4_device::create(image, plan.bytes()).expect("create");
     plan.write(&*device, &mut |_| ControlFlow::Continue(()))
         .expect("write")
-}
-
-/// A loop mount, undone when dropped, even by a panic.
-pub(crate) struct Mounted {
-    pub(crate) at: PathBuf,
-}
-
-impl Mounted {
-    /// `None` if this machine does not allow it.
-    pub(crate) fn new(image: &Path, at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("mount point");
-        let out = Command::new("mount")
-            .args(["-t", "ext4", "-o", "loop,ro"])
-            .args([image, at])
-            .output();
-        let why = match out {
-            Ok(out) if out.status.success() => return Some(Self { at: at.to_owned() }),
-            Ok(out) => String::from_utf8_lossy(&out.stderr).into_owned(),
-            Err(e) => e.to_string(),
-        };
-        let forbidden = [
-            "permission denied",
-            "must be superuser",
-            "failed to setup loop",
-            "only root",
-            "No such file",
-        ];
-        assert!(
-            forbidden.iter().any(|f| why.contains(f)),
-            "the kernel refuses the image: {why}"
-        );
-        skipped(&format!("loop mount: {}", why.trim()));
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // Another test's child may hold it for a moment, until it has closed what it inherited: let it go then.
-        let unmount = |args: &[&str]| Command::new("umount").args(args).arg(&self.at).output();
-        let done =
-            |out: std::io::Result<std::process::Output>| out.is_ok_and(|o| o.status.success());
-        if !done(unmount(&[])) && !done(unmount(&["-l"])) {
-            eprintln!("could not unmount {}", self.at.display());
-        }
-    }
 }
 
 /// What is known of one name, as text that shows a difference.

@@ -1,74 +1,32 @@
 //! Images to check: made by mke2fs, by our own formatter, or filled by the kernel; and running the
 //! oracles, with loud skips.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 pub(crate) mod edit;
 
 use e4_check::{Options, Report};
 use e4_device::Device;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
-/// A directory for image files, gone when dropped. In RAM if the machine has a tmpfs for it.
-pub(crate) fn scratch() -> tempfile::TempDir {
-    let shm = Path::new("/dev/shm");
-    let made = if shm.is_dir() {
-        tempfile::tempdir_in(shm)
-    } else {
-        tempfile::tempdir()
-    };
-    made.expect("a scratch directory")
-}
+pub(crate) use e4_judges::{LoopMount, have, scratch, skipped, sparse_file};
 
-/// Says that something did not run; an error if the environment demands that everything runs.
-pub(crate) fn skipped(what: &str) {
-    assert!(
-        std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-        "could not run: {what}"
-    );
-    eprintln!("SKIPPED: {what}");
-}
+/// How the kernel mounts an image to fill it.
+pub(crate) const FILLABLE: &str = "user_xattr";
 
-/// True if the program can be run.
-pub(crate) fn have(program: &str) -> bool {
-    let found = Command::new(program).arg("-V").output().is_ok();
-    if !found {
-        skipped(&format!("{program} is not installed"));
-    }
-    found
-}
-
-/// Runs a program to its end, English and with plain output.
+/// Runs a program on an image to its end.
 pub(crate) fn run(program: &str, args: &[&str], image: &Path) -> Output {
-    Command::new(program)
+    e4_judges::tool(program)
         .args(args)
         .arg(image)
-        .env("LC_ALL", "C")
         .output()
         .unwrap_or_else(|e| panic!("{program}: {e}"))
 }
 
 /// As [`run`]; panics unless the program succeeds.
 pub(crate) fn must_run(program: &str, args: &[&str], image: &Path) {
-    let out = run(program, args, image);
-    let (o, e) = (
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr),
-    );
-    assert!(
-        out.status.success(),
-        "{program} {args:?}: {}\n{o}{e}",
-        out.status
-    );
-}
-
-/// An empty file of `size` bytes.
-pub(crate) fn sparse_file(dir: &Path, name: &str, size: u64) -> PathBuf {
-    let path = dir.join(name);
-    let file = std::fs::File::create(&path).expect("create image");
-    file.set_len(size).expect("set image size");
-    path
+    e4_judges::output(e4_judges::tool(program).args(args).arg(image));
 }
 
 /// Checks an image file.
@@ -98,46 +56,6 @@ pub(crate) fn list(report: &Report) -> String {
 /// Panics unless a report holds nothing at all.
 pub(crate) fn assert_spotless(report: &Report, what: &str) {
     assert!(report.problems.is_empty(), "{what}: {}", list(report));
-}
-
-/// A loop mount, undone when dropped, even by a panic.
-pub(crate) struct Mounted {
-    pub(crate) at: PathBuf,
-}
-
-impl Mounted {
-    /// `None` (said loudly) if this machine does not allow it.
-    pub(crate) fn new(image: &Path, at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("mount point");
-        let mut command = Command::new("mount");
-        command
-            .args(["-t", "ext4", "-o", "loop,user_xattr"])
-            .arg(image)
-            .arg(at);
-        match command.output() {
-            Ok(out) if out.status.success() => Some(Self { at: at.to_owned() }),
-            Ok(out) => {
-                skipped(&format!(
-                    "loop mount: {}",
-                    String::from_utf8_lossy(&out.stderr).trim()
-                ));
-                None
-            }
-            Err(e) => {
-                skipped(&format!("mount: {e}"));
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.at).status();
-        if !status.is_ok_and(|s| s.success()) {
-            eprintln!("could not unmount {}", self.at.display());
-        }
-    }
 }
 
 /// Fills a mounted filesystem with a bit of everything.

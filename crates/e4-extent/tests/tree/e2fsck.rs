@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::Arc;
 
 use e4_extent::*;
@@ -16,25 +15,12 @@ use e4_format::{
     BgFlags, Bitmap, BitmapMut, FsBlock, GroupDesc, GroupNo, Inode, Superblock, bitmap,
 };
 
+use e4_judges::run;
+
 use crate::model::{Model, Rng, Unwritten, Written, extent, range, ranges_of};
 
 /// The file that debugfs makes in a fresh image.
 const INO: u32 = 12;
-
-/// Runs a program of e2fsprogs; `None` if it is not installed.
-fn run(program: &str, args: &[&str]) -> Option<Output> {
-    let out = Command::new(program).args(args).output();
-    match out {
-        Ok(out) => Some(out),
-        Err(_) if std::env::var_os("E4_REQUIRE_ORACLES").is_some() => {
-            panic!("{program} is missing")
-        }
-        Err(_) => {
-            eprintln!("SKIPPED: {program} is not installed");
-            None
-        }
-    }
-}
 
 /// An image in memory, and the tree of one of its files.
 struct Image {

@@ -1,33 +1,8 @@
 //! Running e2fsprogs.
 
-use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Output};
 
-/// Runs a tool; `None` (or a panic, if oracles are required) when it is not installed.
-pub(crate) fn run(tool: &str, args: &[&str]) -> Option<Output> {
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    match Command::new(tool)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .args(args)
-        .output()
-    {
-        Ok(out) => Some(out),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            assert!(
-                std::env::var("E4_REQUIRE_ORACLES").as_deref() != Ok("1"),
-                "{tool} is not installed"
-            );
-            eprintln!("SKIPPED: {tool} is not installed");
-            None
-        }
-        Err(e) => panic!("{tool}: {e}"),
-    }
-}
+pub(crate) use e4_judges::run;
 
 /// Runs a tool that must succeed and returns what it printed.
 pub(crate) fn text(tool: &str, args: &[&str]) -> Option<String> {

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use e4_device::{Device, MemoryDevice};
 use e4_format::superblock::{SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
@@ -14,34 +14,23 @@ use e4_journal::{
 };
 use e4_sync::Arc;
 
-/// True if the test cannot run here; says so, or panics where skipping is not allowed.
+/// True if the test cannot run here; says so.
 pub fn skip(what: &str, available: bool) -> bool {
     if !available {
-        assert!(
-            std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-            "{what} is required"
-        );
-        eprintln!("SKIPPED: {what} is not available");
+        e4_judges::skipped(what, "it is not available");
     }
     !available
 }
 
 pub fn has_e2fsprogs() -> bool {
-    ["mke2fs", "debugfs", "e2fsck"].iter().all(|tool| {
-        Command::new(tool)
-            .arg("-V")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok()
-    })
+    ["mke2fs", "debugfs", "e2fsck"]
+        .iter()
+        .all(|name| e4_judges::have(name))
 }
 
-pub fn run(tool: &str, args: &[&str]) -> Output {
-    Command::new(tool)
-        .args(args)
-        .output()
-        .unwrap_or_else(|e| panic!("{tool}: {e}"))
+/// Runs a tool that is there.
+pub fn run(name: &str, args: &[&str]) -> Output {
+    e4_judges::run(name, args).unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
 pub fn text(output: &Output) -> String {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tools::skipped;
+use e4_judges::skipped;
 
 /// A mounted image; dropping it unmounts.
 pub(crate) struct LoopMount {
@@ -39,7 +39,7 @@ impl LoopMount {
                 None
             }
             Err(error) => {
-                skipped("loop mount", &error.to_string());
+                skipped("loop mount", error);
                 None
             }
         }

@@ -6,5 +6,4 @@
 mod kernel;
 mod matrix;
 mod names;
-mod tools;
 mod workload;

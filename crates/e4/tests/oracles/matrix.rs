@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use e4::{Error, FallocateMode, OpenFlags};
+use e4_judges::{fsck, mke2fs};
 
 use crate::kernel::LoopMount;
-use crate::tools::{fsck, mke2fs};
 use crate::workload::{contents, open, populate};
 
 fn compare_with_kernel(image: &Path, files: &[(String, Vec<u8>)], what: &str) {

@@ -1,12 +1,12 @@
 //! Images: made by mke2fs, mounted in memory, read independently of the allocator, checked by e2fsck.
 
-use std::process::{Command, Output};
-
 use e4_device::{Device, MemoryDevice};
 use e4_format::bitmap::{self, Bitmap};
 use e4_format::{BgFlags, FsBlock, GroupDesc, GroupNo, Superblock};
 use e4_journal::Handle;
 use e4_sync::Arc;
+
+use e4_judges::run;
 
 use crate::alloc::{Account, Allocator, CREDITS_PER_ALLOC, Run};
 use crate::error::Result;
@@ -14,20 +14,6 @@ use crate::mount::{MountOptions, Mounted, mount};
 
 /// What the images are filled with before they are formatted: anything read from there shows.
 pub(super) const STALE: u8 = 0x69;
-
-/// Runs a program of e2fsprogs; `None` if it is not installed.
-fn run(program: &str, args: &[&str]) -> Option<Output> {
-    match Command::new(program).args(args).output() {
-        Ok(out) => Some(out),
-        Err(_) if std::env::var_os("E4_REQUIRE_ORACLES").is_some() => {
-            panic!("{program} is missing")
-        }
-        Err(_) => {
-            eprintln!("SKIPPED: {program} is not installed");
-            None
-        }
-    }
-}
 
 /// An image as mke2fs makes it, over stale bytes that it does not clear where it need not.
 pub(super) fn make(args: &[&str], mib: usize) -> Option<Vec<u8>> {

@@ -11,9 +11,9 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 use e4::Filesystem;
+use e4_judges::{fsck, mke2fs};
 
 use crate::kernel::LoopMount;
-use crate::tools::{fsck, mke2fs};
 use crate::workload::{Rng, open};
 use op::Op;
 use tree::Tree;
