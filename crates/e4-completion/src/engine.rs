@@ -296,6 +296,17 @@ impl<C: Converter> Engine<C> {
         wait::drain(inode, 0..u64::MAX, Drain::Exclusive, drive)
     }
 
+    /// As [`Engine::drain`], whatever the inode's errors: for who changes nothing that they could concern.
+    pub fn hold_off(
+        &self,
+        inode: &Arc<InodeIo<C>>,
+        bytes: Range<u64>,
+        mode: Drain,
+        drive: Drive<'_>,
+    ) -> DrainGuard<C> {
+        wait::drain(inode, bytes, mode, drive)
+    }
+
     /// Nothing can become durable any more: newcomers and waiters in line are refused unless they only read,
     /// io_ends that still owe a conversion fail with `error` when they complete, and everybody wakes
     /// (I-36).

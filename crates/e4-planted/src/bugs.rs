@@ -163,6 +163,20 @@ bugs! {
     /// The sectors an inode uses are not counted.
     SectorsNotCounted in "e4 data/fallocate",
 
+    // The page cache.
+    /// S04, I-25: writeback ends when the request is sent, not when its conversion is published.
+    EndWritebackBeforeConversion in "e4 cache/writeback",
+    /// I-9: the size on disk rises with the write into the cache, before its data.
+    SizeBeforeData in "e4 cache/write",
+    /// A direct write leaves the pages it overlaps.
+    KeepPageAfterDirectWrite in "e4 cache/coherence",
+    /// A page whose writeback failed counts as written.
+    LoseWritebackError in "e4 cache/writeback",
+    /// Rule 8: a file takes another's place while its pages are dirty.
+    RenameWithoutWriteback in "e4 dir/rename",
+    /// What dropped pages had set aside is not given back.
+    ReservationLeak in "e4 cache/reserve",
+
     // The allocator and the trees.
     /// A freed block is handed out before the transaction that freed it has committed.
     ReuseBeforeCommit in "e4 alloc",

@@ -36,6 +36,22 @@ fn small_workloads_survive_every_cut() {
     }
 }
 
+/// Through the page cache as well: what was not synced may be lost, what was fsynced may not, and no stale byte shows.
+#[test]
+fn buffered_workloads_survive_every_cut() {
+    for seed in 40..=47 {
+        let params = Params {
+            buffered: true,
+            names: seed % 2 == 0,
+            block_size: [1024, 2048][seed as usize % 3 % 2],
+            // Fewer of them reach the disk than of direct writes.
+            operations: 140,
+            ..Params::small(seed)
+        };
+        must_be_clean(&params, quick());
+    }
+}
+
 /// `E4_SEEDS=100-200 cargo test --release -p e4-sim --test explore many_seeds -- --ignored --nocapture`
 #[test]
 #[ignore = "long; for soak runs"]
@@ -65,6 +81,7 @@ fn varied(seed: u64) -> Params {
         file_blocks: [8, 32, 64][seed as usize / 5 % 3],
         operations: 100,
         cut_recovery_every: 97,
+        buffered: seed % 4 == 1,
         ..Params::small(seed)
     }
 }

@@ -5,7 +5,7 @@
 //! ```text
 //!  filesystem gate 10 . rename 20 . inode namespace 30 . inode table 35 . inode I/O 40 .
 //!  byte range 50 . dirty data 60 . TRANSACTION HANDLE 70 . extent tree and on-disk size 80 . extent status 85 .
-//!  attribute blocks 88 . block group 90 . orphan list 95 . journal state/lists 100/105 . metadata shard/buffer 110/115 .
+//!  attribute blocks 88 . block group 90 . orphan list 95 . journal state/lists 100/105 . metadata shard/buffer 110/115 . page map 118 .
 //!  engine inode/ready list 120/125 . device ring 130 . leaf 200
 //! ```
 //!
@@ -56,7 +56,7 @@ ranks! {
     INODE_IO = 40, "inode I/O";
     /// Byte-range locks of one inode.
     BYTE_RANGE = 50, "byte range";
-    /// Dirty data of one inode.
+    /// Dirty data of one inode: the turn of whoever writes it back, or unmaps its blocks.
     DIRTY_DATA = 60, "dirty data";
     /// An open journal handle (a [`Held`] token, not a mutex).
     HANDLE = 70, "transaction handle";
@@ -78,6 +78,8 @@ ranks! {
     META_SHARD = 110, "metadata shard";
     /// One metadata buffer.
     META_BUFFER = 115, "metadata buffer";
+    /// The cached pages of one inode. Nothing is waited for under it: completions take it.
+    PAGE_MAP = 118, "page map";
     /// The engine's per-inode state.
     ENGINE_INODE = 120, "engine inode";
     /// The engine's list of inodes with work.

@@ -6,6 +6,7 @@ use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
 use e4_planted::planted;
 use e4_sync::Arc;
 
+use crate::cache::ReadAhead;
 use crate::data::context::{Ack, Io, Origin, Then};
 use crate::data::converter::Conv;
 use crate::data::sync::What;
@@ -60,6 +61,15 @@ struct FileInner {
     path: String,
     write: bool,
     dsync: bool,
+    ahead: ReadAhead,
+}
+
+impl Drop for FileInner {
+    fn drop(&mut self) {
+        if self.write && self.mounted.shared.check_open().is_ok() {
+            self.mounted.shared.flush_at_close(&self.inode);
+        }
+    }
 }
 
 /// An open file. Clones share what they have learned of errors; two opens learn separately.
@@ -88,6 +98,7 @@ impl File {
                 path,
                 write,
                 dsync,
+                ahead: ReadAhead::default(),
             }),
         }
     }
@@ -102,6 +113,10 @@ impl File {
 
     pub(crate) fn observer(&self) -> &Observer<Conv> {
         &self.inner.observer
+    }
+
+    pub(crate) fn ahead(&self) -> &ReadAhead {
+        &self.inner.ahead
     }
 
     pub(crate) fn is_dsync(&self) -> bool {
@@ -218,6 +233,11 @@ impl File {
         }
     }
 
+    /// As [`File::read`], whatever the page cache has: for filling it.
+    pub(crate) fn read_below(&self, at: u64, buf: AlignedBuf) -> Ack {
+        self.start(|file, pocket| file.begin_read_below(ByteOffset::new(at), buf, pocket))
+    }
+
     fn start(&self, begin: impl FnOnce(&Self, &mut Pocket<'_>) -> Result<Arc<Io>>) -> Ack {
         let shared = self.shared();
         let queue = shared.pump.assign_queue();
@@ -275,6 +295,12 @@ impl File {
         let inode = self.inode();
         let target = shared.target(ByteOffset::new(at), len);
         let _turn = inode.data().io.lock();
+        let bytes = at..at.saturating_add(len);
+        // Reserved blocks of the range count as space; and what changes below the cache leaves it.
+        let pages = match mode {
+            FallocateMode::PunchHole => shared.pages_to_discard(inode, bytes)?,
+            _ => shared.quiet_pages(inode, bytes)?,
+        };
         match mode {
             FallocateMode::Allocate => shared.preallocate(inode, &target?, false),
             FallocateMode::AllocateKeepSize => shared.preallocate(inode, &target?, true),
@@ -292,7 +318,9 @@ impl File {
                         .drain(inode, held, Drain::Exclusive, self.observer(), &|| {
                             shared.drive()
                         })?;
+                pages.discard();
                 let done = shared.punch(inode, &target);
+                pages.changed();
                 drop(guard);
                 done
             }
@@ -344,6 +372,7 @@ impl File {
     /// Damage.
     pub fn extents(&self) -> Result<Vec<Extent>> {
         self.check_regular()?;
+        self.shared().flush_pages(self.inode(), 0..u64::MAX)?;
         let state = self.inode().data();
         state.extents(&state.core.read())
     }

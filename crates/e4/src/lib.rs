@@ -4,7 +4,7 @@
 //!   fs.rs, node.rs, file.rs  what users hold  mount/   open, recover, unmount, what inodes share
 //!   dir/              names                   inode/   inodes in memory and on disk, orphans
 //!   data/             reads and writes        extent/  the one lookup, trees inside handles
-//!   xattr/            extended attributes, ACLs
+//!   xattr/            extended attributes, ACLs   cache/   the page cache
 //!   alloc/            blocks and inodes       meta.rs  verified metadata blocks
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! journal handle; a mapping is read only through `InodeState::map`; nothing here is `unsafe`.
 
 mod alloc;
+mod cache;
 mod data;
 mod dir;
 mod error;

@@ -3,6 +3,7 @@
 //! ```text
 //!   job.rs      what is written           scratch.rs  the image in RAM, and cleaning up
 //!   systems.rs  who writes it             kernel.rs, fio.rs  the peers
+//!   create.rs   small files
 //!   drive.rs    the writing               engine.rs   costs that a table of rates does not show
 //!   report.rs   figures, ratios, aims     table.rs    ... for people; serde for scripts
 //! ```
@@ -11,6 +12,7 @@
 //! - Within a repetition the systems take turns, in the opposite order every other time: noise hits all alike.
 //! - What a system cannot do here is a line that says why, never a silent gap. An error of e4 ends the run.
 
+mod create;
 mod drive;
 mod engine;
 mod fio;
@@ -49,7 +51,7 @@ pub(crate) struct Args {
     /// Seconds of writing in the long job
     #[arg(long)]
     seconds: Option<f64>,
-    /// Only jobs whose name contains this; also: cost, memory, merging. May be given several times
+    /// Only jobs whose name contains this; also: create, cost, memory, merging. May be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 }
@@ -90,9 +92,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         conversion_cost: None,
         memory: Vec::new(),
         merging: Vec::new(),
+        create: None,
         aims: Vec::new(),
     };
-    if !report.jobs.is_empty() || args.wants("merging") {
+    if !report.jobs.is_empty() || args.wants("merging") || args.wants("create") {
         eprintln!("filling a {} MiB image on /dev/shm", size >> 20);
         scratch.make_image(size)?;
         let mut bench = Bench {
@@ -102,7 +105,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             raw_direct: DirectChoice::Never,
             fuse_writes: if args.quick { 2048 } else { 8192 },
         };
-        measure_jobs(&mut bench, &mut report)?;
+        if !report.jobs.is_empty() {
+            measure_jobs(&mut bench, &mut report)?;
+        }
+        if args.wants("create") {
+            eprintln!("create");
+            let files = if args.quick { 10_000 } else { 50_000 };
+            report.create = Some(create::run(&bench, files, repeat)?);
+        }
         if args.wants("merging") {
             eprintln!("merging");
             report.merging = engine::merges(&bench, if args.quick { 1 << 26 } else { 1 << 28 })?;

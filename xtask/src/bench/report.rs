@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::create::Created;
 use super::engine::{Cost, Memory, Merge};
 use super::job::Job;
 use super::machine::Machine;
@@ -109,6 +110,7 @@ pub(crate) struct Report {
     pub(crate) conversion_cost: Option<Cost>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) merging: Vec<Merge>,
+    pub(crate) create: Option<Created>,
     pub(crate) aims: Vec<Aim>,
 }
 
@@ -179,6 +181,7 @@ impl Report {
                 met: Some(added.median <= 150.0),
             });
         }
+        aims.extend(self.create.as_ref().map(Created::aim));
         self.aims = aims;
     }
 }

@@ -45,6 +45,9 @@ pub(crate) fn print(report: &Report) {
             }
         }
     }
+    if let Some(create) = &report.create {
+        create.print();
+    }
     print_merging(&report.merging);
     if let Some(cost) = &report.conversion_cost {
         print_cost(cost);

@@ -62,6 +62,8 @@ pub struct Params {
     pub depth: usize,
     /// Whether names change too, files are deleted and the filesystem is mounted anew.
     pub names: bool,
+    /// Whether some of the writes go through the page cache.
+    pub buffered: bool,
     /// The steps of the workload to take, ascending; `None`: all.
     pub keep: Option<Vec<u32>>,
     /// What is wrong with the disk.
@@ -88,6 +90,7 @@ impl Params {
             file_blocks: 32,
             depth: 6,
             names: false,
+            buffered: false,
             keep: None,
             planted: Planted::Nothing,
             stop_at_first: false,
@@ -120,6 +123,7 @@ impl Params {
             file_blocks: [8, 32, 64][n / 5 % 3],
             depth: [4, 12, 1][n / 2 % 3],
             names: !n.is_multiple_of(3),
+            buffered: !n.is_multiple_of(2),
             cut_recovery_every: 97,
             ..Params::small(seed)
         }
@@ -353,6 +357,8 @@ pub fn mount_options() -> MountOptions {
         background: false,
         commit_interval: None,
         metadata_cache: 4 << 20,
+        // So few pages that writeback by pressure is part of every workload.
+        cache_bytes: 64 << 10,
         clock,
         ..MountOptions::default()
     }

@@ -1,6 +1,6 @@
 //! The parameters of an exploration as one line of text: what a failure prints, and what repeats it.
 //!
-//! `seed=7,ops=90,bs=1024,size=8,files=2,blocks=32,depth=4,names=1,features=0,cut=97,keep=3.4.17`; what is left
+//! `seed=7,ops=90,bs=1024,size=8,files=2,blocks=32,depth=4,names=1,buffered=1,features=0,cut=97,keep=3.4.17`; what is left
 //! out is as in [`Params::small`]. Sizes in MiB; features by their number; the kept steps joined by dots.
 
 use super::Params;
@@ -26,7 +26,7 @@ impl core::fmt::Display for Params {
         let features = FEATURES.iter().position(|x| *x == self.features);
         write!(
             f,
-            "seed={},ops={},bs={},size={},files={},blocks={},depth={},names={},features={},cut={}",
+            "seed={},ops={},bs={},size={},files={},blocks={},depth={},names={},buffered={},features={},cut={}",
             self.seed,
             self.operations,
             self.block_size,
@@ -35,6 +35,7 @@ impl core::fmt::Display for Params {
             self.file_blocks,
             self.depth,
             u8::from(self.names),
+            u8::from(self.buffered),
             features.unwrap_or(0),
             self.cut_recovery_every,
         )?;
@@ -66,6 +67,7 @@ impl core::str::FromStr for Params {
                 "blocks" => params.file_blocks = number()?,
                 "depth" => params.depth = number()? as usize,
                 "names" => params.names = number()? != 0,
+                "buffered" => params.buffered = number()? != 0,
                 "cut" => params.cut_recovery_every = number()?,
                 "features" => {
                     let known = FEATURES.get(number()? as usize);

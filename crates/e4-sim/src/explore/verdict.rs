@@ -217,6 +217,19 @@ fn structure(device: &dyn Device, found: &mut Findings) {
     }
 }
 
+/// As [`read`], through the page cache.
+pub(super) fn read_buffered(fs: &Filesystem, path: &str) -> e4::Result<Option<Vec<u8>>> {
+    let file = match fs.open_file(path, OpenFlags::read()) {
+        Ok(file) => file,
+        Err(e4::Error::NotFound { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    let mut content = vec![0; file.size() as usize];
+    let n = file.read_buffered(0, &mut content)?;
+    content.truncate(n);
+    Ok(Some(content))
+}
+
 /// The whole content of a file; `None` if it does not exist.
 pub(super) fn read(fs: &Filesystem, path: &str) -> e4::Result<Option<Vec<u8>>> {
     let file = match fs.open_file(path, OpenFlags::read()) {

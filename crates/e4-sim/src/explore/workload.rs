@@ -7,7 +7,8 @@
 
 use super::ledger::{Ledger, Name, Promise, SyncBegun, UNIT};
 use super::verdict::{
-    Findings, Kind, LINKS, kind_of, link_path, link_target, other_path, path, read, unsettled,
+    Findings, Kind, LINKS, kind_of, link_path, link_target, other_path, path, read, read_buffered,
+    unsettled,
 };
 use super::{Params, Planted, PlantedDisk, mount_options};
 use crate::{Rng, SimDisk};
@@ -116,6 +117,9 @@ impl<'a> Run<'a> {
         let n = self.rng.index(self.actors.len());
         if self.params.names && self.rng.chance(1, 5) {
             return self.names(n);
+        }
+        if self.params.buffered && self.rng.chance(1, 3) {
+            return self.buffered(n);
         }
         match self.rng.below(100) {
             0..28 => self.write(n, false),
@@ -298,6 +302,25 @@ impl<'a> Run<'a> {
         self.submit(n, at, len, durable)
     }
 
+    /// Sectors through the page cache, whatever is in flight; sometimes at the end. Acknowledged is not durable.
+    fn buffered(&mut self, n: usize) -> e4::Result<()> {
+        let sectors = self.params.file_blocks * self.block() / UNIT;
+        let len = (1 + self.rng.below(4 * self.block() / UNIT)) * UNIT;
+        let at = match self.rng.below(4) {
+            0 => self.actors[n].file.size().min(sectors * UNIT) / UNIT * UNIT,
+            _ => self.rng.below(sectors) * UNIT,
+        };
+        let actor = &self.actors[n];
+        if at + len > actor.file.size() {
+            self.ledger.size_possible(actor.id, at + len);
+        }
+        let mut bytes = vec![0; len as usize];
+        let promise = self.ledger.write(actor.id, at, &mut bytes);
+        actor.file.write_buffered(at, &bytes)?;
+        self.ledger.acknowledged(promise);
+        Ok(())
+    }
+
     /// At the end of the file as it will be.
     fn append(&mut self, n: usize) -> e4::Result<()> {
         let actor = &self.actors[n];
@@ -472,29 +495,39 @@ impl<'a> Run<'a> {
     /// Collects everything and compares the files with what was acknowledged.
     fn compare(&mut self, found: &mut Findings) -> e4::Result<()> {
         self.collect(self.flying.len())?;
-        if let Some(what) = unsettled(self.fs()?)? {
-            found.add(Kind::Operation, || what);
-        }
         for actor in &self.actors {
             let at = match actor.name {
                 Name::Moved => other_path(actor.id),
                 _ => path(actor.id),
             };
-            let content = read(self.fs()?, &at)?.unwrap_or_default();
-            let units = self.ledger.units(actor.id).max(content.len() as u64 / UNIT);
-            for unit in 0..units {
-                let from = (unit * UNIT) as usize;
-                let absent = [0; UNIT as usize];
-                let sector = content.get(from..from + UNIT as usize).unwrap_or(&absent);
-                let judged = self.ledger.history.judge(actor.id, unit, sector, false);
-                if let Err(violation) = judged {
-                    let kind = kind_of(&violation);
-                    found.add(Kind::Operation, || {
-                        format!("while running ({kind:?}): {violation}")
-                    });
-                }
+            if self.params.buffered {
+                // What the cache shows, before a direct read makes it write back.
+                let cached = read_buffered(self.fs()?, &at)?.unwrap_or_default();
+                self.judge(actor.id, &cached, found);
             }
+            let content = read(self.fs()?, &at)?.unwrap_or_default();
+            self.judge(actor.id, &content, found);
+        }
+        if let Some(what) = unsettled(self.fs()?)? {
+            found.add(Kind::Operation, || what);
         }
         Ok(())
+    }
+
+    /// Compares a file's content with what was acknowledged.
+    fn judge(&self, id: u64, content: &[u8], found: &mut Findings) {
+        let units = self.ledger.units(id).max(content.len() as u64 / UNIT);
+        for unit in 0..units {
+            let from = (unit * UNIT) as usize;
+            let absent = [0; UNIT as usize];
+            let sector = content.get(from..from + UNIT as usize).unwrap_or(&absent);
+            let judged = self.ledger.history.judge(id, unit, sector, false);
+            if let Err(violation) = judged {
+                let kind = kind_of(&violation);
+                found.add(Kind::Operation, || {
+                    format!("while running ({kind:?}): {violation}")
+                });
+            }
+        }
     }
 }

@@ -56,6 +56,10 @@ pub(crate) struct Io {
     pub(crate) durable: bool,
     /// Converting segments charged for it; given back if it fails.
     pub(crate) charged: AtomicU32,
+    /// Blocks of a direct write: what the page cache has of them is out of date when it is over. None: empty.
+    overlaps: [AtomicU32; 2],
+    /// It writes pages back: when their data was written is known already.
+    pub(crate) writeback: bool,
     pub(crate) context: Option<Arc<ContextInner>>,
     pub(crate) cell: Mutex<Outcome>,
 }
@@ -82,6 +86,8 @@ impl Io {
             len,
             durable,
             charged: AtomicU32::new(0),
+            overlaps: [AtomicU32::new(0), AtomicU32::new(0)],
+            writeback: false,
             context,
             cell: Mutex::new(
                 Rank::LEAF,
@@ -93,6 +99,36 @@ impl Io {
                 },
             ),
         })
+    }
+
+    /// An operation of the page cache's, on some queue.
+    pub(crate) fn writeback(
+        shared: &Arc<Shared>,
+        inode: &Inode,
+        queue: QueueId,
+        len: usize,
+    ) -> Arc<Self> {
+        let (shared, inode) = (Arc::clone(shared), Arc::clone(inode));
+        let mut io = Self::new(shared, inode, queue, 0, len, false, (None, None));
+        if let Some(io) = Arc::get_mut(&mut io) {
+            io.writeback = true;
+        }
+        io
+    }
+
+    /// It is a direct write of these blocks.
+    pub(crate) fn set_overlaps(&self, blocks: &std::ops::Range<u32>) {
+        self.overlaps[0].store(blocks.start, Ordering::Relaxed);
+        self.overlaps[1].store(blocks.end, Ordering::Relaxed);
+    }
+
+    /// What was cached of a direct write's blocks goes, before anybody hears of the write.
+    fn drop_overlapping_pages(&self) {
+        let [start, end] = [0, 1].map(|i| self.overlaps[i].load(Ordering::Relaxed));
+        if start < end {
+            self.shared
+                .drop_clean_pages(self.inode().data(), start..end);
+        }
     }
 
     /// The inode it is about.
@@ -128,6 +164,7 @@ impl Io {
         io.len = len;
         io.durable = durable;
         io.charged.store(0, Ordering::Relaxed);
+        io.set_overlaps(&(0..0));
         debug_assert!(!io.is_done(), "collected");
         true
     }
@@ -153,6 +190,7 @@ impl Io {
 
     /// Acknowledges, exactly once. A waker and a [`Then`] run after the operation's lock is released.
     pub(crate) fn finish(self: &Arc<Self>, result: Result<usize>) {
+        self.drop_overlapping_pages();
         let (waker, then) = {
             let mut cell = self.cell.lock();
             debug_assert!(cell.result.is_none(), "acknowledged twice");

@@ -31,6 +31,7 @@ impl Converter for Conv {
         let parity = publisher.parity();
         let (mut segments, mut blocks, mut charged) = (0_u32, 0_u64, 0_u32);
         let mut published = None;
+        let mut timed = false;
         let mut overlay = state.overlay.publisher(parity);
         batch.for_each(|conversion| {
             for range in conversion.segments.iter() {
@@ -45,6 +46,7 @@ impl Converter for Conv {
             }
             // Not the segments: neighbouring extents were charged one by one and are published as one range.
             charged += conversion.io.charged.load(Ordering::Relaxed);
+            timed |= !conversion.io.writeback;
             if let Some(size) = conversion.size {
                 state.publish_end(size.end, parity);
             }
@@ -58,7 +60,9 @@ impl Converter for Conv {
         if let Some(inode) = published {
             shared.list_unrecorded(&inode);
         }
-        state.note_written();
+        if timed {
+            state.note_written();
+        }
         drop(publisher);
         state.charge.published(charged);
         shared

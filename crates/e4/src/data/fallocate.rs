@@ -53,7 +53,8 @@ impl Shared {
             return Ok(blocks.start);
         }
         let goal = state.goal(&core, hole.start)?;
-        let end = state.insert_run(&mut core, &mut handle, hole, goal)?;
+        let accounts = (Account::Free, Account::Free);
+        let (end, _) = state.insert_run(&mut core, &mut handle, hole, goal, accounts)?;
         self.store_core(&mut handle, state, &core, true)?;
         Ok(end)
     }
@@ -81,7 +82,8 @@ impl Shared {
     }
 }
 
-fn insert_credits(state: &InodeState, core: &Core) -> Result<u32> {
+/// Journal credits of allocating one run and inserting it.
+pub(crate) fn insert_credits(state: &InodeState, core: &Core) -> Result<u32> {
     let need = credits_for_insert(shape(state, core)?);
     if planted!(WrongCredits) {
         return Ok(CREDITS_PER_ALLOC);
@@ -92,7 +94,7 @@ fn insert_credits(state: &InodeState, core: &Core) -> Result<u32> {
 
 impl InodeState {
     /// The first unallocated run in `blocks`.
-    fn first_hole(&self, core: &Core, blocks: Range<u32>) -> Result<Option<Range<u32>>> {
+    pub(crate) fn first_hole(&self, core: &Core, blocks: Range<u32>) -> Result<Option<Range<u32>>> {
         let view = TreeView::new(self, core);
         let mut at = blocks.start;
         while at < blocks.end {
@@ -108,7 +110,7 @@ impl InodeState {
     }
 
     /// Where a block would best lie: behind the one before it, else in the inode's group.
-    fn goal(&self, core: &Core, block: u32) -> Result<FsBlock> {
+    pub(crate) fn goal(&self, core: &Core, block: u32) -> Result<FsBlock> {
         if let Some(before) = block.checked_sub(1) {
             let view = TreeView::new(self, core);
             let mapping = e4_extent::lookup(&view, FileBlock::new(before))
@@ -120,16 +122,22 @@ impl InodeState {
         Ok(self.shared.alloc.goal_of_inode(self.ino))
     }
 
-    /// Allocates up to the whole of `hole` and inserts it, unwritten. Returns the end of what was done.
+    /// Allocates up to the whole of `hole` and inserts it, unwritten. The accounts are those of the blocks and of the
+    /// tree's nodes. Returns the end of what was done, and how many nodes were taken.
     pub(crate) fn insert_run(
         &self,
         core: &mut Core,
         handle: &mut Handle,
         hole: Range<u32>,
         goal: FsBlock,
-    ) -> Result<u32> {
+        (blocks, nodes): (Account, Account),
+    ) -> Result<(u32, u32)> {
         let want = (hole.end - hole.start).min(RUN_MAX);
-        let run = self.shared.alloc.alloc(handle, goal, want, Account::Free)?;
+        let run = self.shared.alloc.alloc(handle, goal, want, blocks)?;
+        if blocks == Account::Promised {
+            self.cache
+                .reservation_spent(hole.start..hole.start + run.len);
+        }
         let extent = Extent {
             block: FileBlock::new(hole.start),
             len: run.len,
@@ -140,30 +148,34 @@ impl InodeState {
                 ExtentState::Unwritten
             },
         };
-        if let Err(error) = self.insert_extent(core, handle, &extent) {
-            self.shared
-                .alloc
-                .free(handle, run.start, u64::from(run.len))?;
-            return Err(error);
-        }
+        let taken = match self.insert_extent(core, handle, &extent, nodes) {
+            Ok(taken) => taken,
+            Err(error) => {
+                let (start, len) = (run.start, u64::from(run.len));
+                self.shared.alloc.free(handle, start, len)?;
+                return Err(error);
+            }
+        };
         let per_block = u64::from(self.shared.sb.block_size().bytes() / 512);
         if !planted!(SectorsNotCounted) {
             core.disk.sectors += u64::from(run.len) * per_block;
         }
-        Ok(hole.start + run.len)
+        Ok((hole.start + run.len, taken))
     }
 
-    /// Inserts an extent into the tree.
+    /// Inserts an extent into the tree, with nodes from `account`. Returns how many.
     pub(crate) fn insert_extent(
         &self,
         core: &mut Core,
         handle: &mut Handle,
         extent: &Extent,
-    ) -> Result<()> {
-        let mut edit = TreeEdit::new(self, core, handle, Account::Free);
+        account: Account,
+    ) -> Result<u32> {
+        let mut edit = TreeEdit::new(self, core, handle, account);
         let inserted = e4_extent::insert(&mut edit, extent);
-        edit.finish()?;
+        let taken = edit.finish()?;
         self.forget_tree();
-        inserted.map_err(|e| tree_error(self, e))
+        inserted.map_err(|e| tree_error(self, e))?;
+        Ok(taken)
     }
 }

@@ -118,7 +118,9 @@ impl Pieces {
                 Err(error)
             }
             None if write => {
-                self.io.inode().data().note_written();
+                if !self.io.writeback {
+                    self.io.inode().data().note_written();
+                }
                 Ok(self.io.len)
             }
             None => Ok(valid),
@@ -181,7 +183,7 @@ impl Sink<InFlight> for Shared {
                     {
                         io.inode().record_error(error.clone().into());
                     }
-                    if result.is_ok() {
+                    if result.is_ok() && !io.writeback {
                         io.inode().data().note_written();
                     }
                     let len = io.len;

@@ -23,3 +23,5 @@ pub(crate) mod sync;
 pub(crate) mod truncate;
 pub(crate) mod write;
 mod zero_out;
+
+pub(crate) use fallocate::insert_credits;

@@ -45,6 +45,11 @@ impl Shared {
             };
             let now = self.now();
             state.take_written(&mut core);
+            // The page that was to carry the size to the disk may have been discarded.
+            let size = state.size();
+            if size <= bs.byte_of_file(FileBlock::new(last)).get() {
+                core.disk.size = core.disk.size.max(size);
+            }
             core.disk.mtime = now;
             core.disk.ctime = now;
             self.store_core(&mut handle, state, &core, true)?;

@@ -26,10 +26,30 @@ impl File {
         pocket: &mut Pocket<'_>,
     ) -> Result<Arc<Io>> {
         let io = origin.io(self, pocket.queue, user_data, buf.len(), false);
-        match self.begin_read_io(&io, at, buf, pocket) {
+        // What is dirty in the page cache is not on the device yet.
+        let flushed = if self.inode().data().cache.is_unclean() {
+            pocket.start(self.shared());
+            let end = at.get().saturating_add(buf.len() as u64);
+            self.shared().flush_pages(self.inode(), at.get()..end)
+        } else {
+            Ok(())
+        };
+        match flushed.and_then(|()| self.begin_read_io(&io, at, buf, pocket)) {
             Ok(()) => Ok(io),
             Err(error) => io.refuse(error),
         }
+    }
+
+    /// As [`File::begin_read`], whatever the page cache has: for filling it.
+    pub(crate) fn begin_read_below(
+        &self,
+        at: ByteOffset,
+        buf: AlignedBuf,
+        pocket: &mut Pocket<'_>,
+    ) -> Result<Arc<Io>> {
+        let io = Origin::Ack.io(self, pocket.queue, 0, buf.len(), false);
+        self.begin_read_io(&io, at, buf, pocket)?;
+        Ok(io)
     }
 
     fn begin_read_io(

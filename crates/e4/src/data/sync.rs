@@ -38,6 +38,8 @@ impl Shared {
         what: What,
     ) -> Result<()> {
         self.drive();
+        // What fails here is in the inode's log, for this observer as for others.
+        let written = self.flush_pages(inode, 0..u64::MAX);
         let converted = self.engine.barrier(inode, observer);
         let timed = match what {
             What::All => self.store_written(inode.data()),
@@ -48,6 +50,7 @@ impl Shared {
             return durable;
         }
         converted?;
+        written?;
         durable
     }
 }

@@ -15,6 +15,7 @@ use e4_sync::atomic::Ordering;
 
 use super::converter::Conv;
 use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
+use crate::cache::Quiet;
 use crate::error::Result;
 use crate::extent::{TreeEdit, TreeView, shape, tree_error};
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState};
@@ -47,6 +48,7 @@ impl Shared {
     ) -> Result<()> {
         let target = self.target(ByteOffset::new(0), bytes)?;
         let _turn = inode.data().io.lock();
+        let pages = self.still_pages(inode, 0..0);
         let bs = u64::from(self.sb.block_size().bytes());
         let mut from = target.end.min(inode.data().size()) / bs * bs;
         if planted!(TruncateWithoutDrain) {
@@ -57,16 +59,23 @@ impl Shared {
                 .drain(inode, from..u64::MAX, Drain::Exclusive, observer, &|| {
                     self.drive()
                 })?;
-        let done = self.set_length(inode, bytes);
+        let done = self.set_length(inode, bytes, &pages);
         drop(guard);
+        drop(pages);
         done
     }
 
     /// Sets the size of a file whose I/O from the smaller of the two sizes on has been drained and is held off.
-    pub(crate) fn set_length(&self, inode: &Inode, bytes: u64) -> Result<()> {
+    fn set_length(&self, inode: &Inode, bytes: u64, pages: &Quiet<'_>) -> Result<()> {
         let state = inode.data();
         let old = state.size();
         self.zero_tail(inode, bytes.min(old))?;
+        if bytes < old {
+            pages.cut(bytes);
+        }
+        if bytes == 0 && old > 0 {
+            self.note_emptied(inode);
+        }
         if bytes > old {
             let mut handle = self.meta.start(CREDITS_PER_STORE)?;
             let mut core = state.core.write();
@@ -83,7 +92,7 @@ impl Shared {
 
     /// Zeroes the part of the last block behind `bytes`, if that block is written: it must not come back when
     /// the file grows.
-    fn zero_tail(&self, inode: &Inode, bytes: u64) -> Result<()> {
+    pub(crate) fn zero_tail(&self, inode: &Inode, bytes: u64) -> Result<()> {
         let bs = self.sb.block_size();
         let within = bs.within(ByteOffset::new(bytes)) as usize;
         if within == 0 || planted!(TruncateKeepsTail) {

@@ -38,7 +38,7 @@ pub(crate) struct Pocket<'a> {
 }
 
 impl Pocket<'_> {
-    fn start(&mut self, shared: &Shared) {
+    pub(crate) fn start(&mut self, shared: &Shared) {
         shared.pump.submit(self.queue, self.requests);
     }
 }
@@ -146,13 +146,13 @@ impl File {
             io.finish(Ok(0));
             return Ok(());
         }
+        io.set_overlaps(&target.blocks);
         let bs = shared.sb.block_size();
         let aligned = bs.within(at) == 0 && bs.within(ByteOffset::new(target.end)) == 0;
         if aligned {
             let mut buf = buf;
             loop {
-                let admission =
-                    shared.admit(inode, target.at..target.end, Intent::Write, pocket)?;
+                let admission = shared.admit_direct_write(inode, &target, pocket)?;
                 match shared.start_write(inode, admission, &target, buf, io, pocket)? {
                     Started::Submitted => break,
                     Started::NeedsZeroOut(back) => buf = back,
@@ -186,13 +186,19 @@ impl File {
         let bs = shared.sb.block_size();
         let first = bs.byte_of_file(FileBlock::new(target.blocks.start)).get();
         let whole = bs.byte_of_file(FileBlock::new(target.blocks.end)).get();
-        let guard = shared.engine.drain(
-            inode,
-            first..whole,
-            Drain::Exclusive,
-            self.observer(),
-            &|| shared.drive(),
-        )?;
+        let guard = loop {
+            shared.flush_pages(inode, first..whole)?;
+            let guard = shared.engine.drain(
+                inode,
+                first..whole,
+                Drain::Exclusive,
+                self.observer(),
+                &|| shared.drive(),
+            )?;
+            if shared.drop_clean_pages(inode.data(), target.blocks.clone()) {
+                break guard;
+            }
+        };
         let mut buf = AlignedBuf::zeroed(usize::try_from(whole - first).unwrap_or(usize::MAX));
         let edges = [target.blocks.start, target.blocks.end - 1];
         for (i, &block) in edges.iter().enumerate() {
@@ -275,6 +281,28 @@ impl Shared {
         Ok(())
     }
 
+    /// Admits a direct write of whole blocks, with nothing of them in the page cache.
+    fn admit_direct_write(
+        &self,
+        inode: &Inode,
+        target: &Target,
+        pocket: &mut Pocket<'_>,
+    ) -> Result<Admission<Conv>> {
+        let cache = &inode.data().cache;
+        loop {
+            if cache.is_unclean() {
+                pocket.start(self);
+                self.flush_pages(inode, target.at..target.end)?;
+            }
+            let bytes = target.at..target.end;
+            let admission = self.admit(inode, bytes, Intent::Write, pocket)?;
+            // Whoever writes through the cache from here on comes after, or will be written over: both are orders.
+            if self.drop_clean_pages(inode.data(), target.blocks.clone()) {
+                return Ok(admission);
+            }
+        }
+    }
+
     /// First byte of a block on the device.
     pub(crate) fn byte_of(&self, block: FsBlock) -> Result<u64> {
         let byte = self.sb.block_size().byte_of(block);
@@ -294,7 +322,7 @@ impl Shared {
         pocket: &mut Pocket<'_>,
     ) -> Result<Started> {
         let state = inode.data();
-        let (pieces, unwritten) = loop {
+        let (pieces, unwritten, on_disk) = loop {
             let core = state.core.read();
             let pieces = state.map(&core, target.blocks.clone())?;
             if pieces.iter().any(|p| p.to == Mapped::Hole) {
@@ -309,10 +337,10 @@ impl Shared {
                 .count();
             let unwritten = u32::try_from(unwritten).unwrap_or(u32::MAX);
             if unwritten == 0 {
-                break (pieces, 0);
+                break (pieces, 0, core.disk.size);
             }
             match state.charge_for(&core, unwritten)? {
-                Ok(()) => break (pieces, unwritten),
+                Ok(()) => break (pieces, unwritten, core.disk.size),
                 Err(why) => {
                     if why == charge::Refused::Credits && learn_tight(state, &core)? {
                         continue;
@@ -335,7 +363,8 @@ impl Shared {
                 }
             }
         };
-        let extends = target.end > state.size();
+        // The size readers see may be ahead already: the page cache moves it when it is written to.
+        let extends = target.end > on_disk.min(state.size());
         if unwritten == 0 && !extends {
             self.stats.overwrites.fetch_add(1, Ordering::Relaxed);
             self.submit_overwrite(admission, &pieces, buf, io, pocket)?;

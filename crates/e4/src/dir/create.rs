@@ -372,7 +372,7 @@ impl InodeState {
             start: run.start,
             state: e4_format::ExtentState::Written,
         };
-        if let Err(error) = self.insert_extent(core, handle, &extent) {
+        if let Err(error) = self.insert_extent(core, handle, &extent, crate::alloc::Account::Free) {
             self.shared
                 .alloc
                 .free(handle, run.start, u64::from(run.len))?;

@@ -5,7 +5,7 @@
 //! order of inode numbers. What the names stand for is looked up before the locks are known, and again under
 //! them.
 //!
-//! Rule 8: what is complete on the file that takes another's place is published before the handle starts, so the commit
+//! Rule 8: what is dirty or complete on the file that takes another's place is written back and published before the handle starts, so the commit
 //! that carries the new name carries its contents.
 
 use e4_format::{FileType, InodeNo};
@@ -389,8 +389,11 @@ impl Shared {
         self.store_core(handle, state, &core, false)
     }
 
-    /// Converts what has completed on the inode; errors stay for those who wrote.
+    /// Writes back what is dirty and converts what has completed on the inode; errors stay for those who wrote.
     fn publish_completed(&self, inode: &Hold) -> Result<()> {
+        if !planted!(RenameWithoutWriteback) {
+            let _ = self.flush_pages(inode, 0..u64::MAX);
+        }
         self.drive();
         let observer = inode.observer();
         // Its errors are for the files' own fsync: a failed write does not forbid a new name.

@@ -114,6 +114,7 @@ impl Shared {
         }
         let state = inode.data();
         self.forget_inode(state.ino, inode);
+        self.discard_all_pages(inode);
         let freed = self.shrink(inode, 0, End::Delete);
         if let Err(error) = freed {
             // It stays noted as orphan: the next mount frees it.
@@ -147,6 +148,11 @@ impl InodeState {
     /// The last link is gone. Under the tree lock, in the handle that notes the inode as orphan.
     pub(crate) fn doom(&self) {
         self.doomed.store(true, Ordering::SeqCst);
+    }
+
+    /// True if its last link is gone: it goes with its last user.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::SeqCst)
     }
 
     /// It has a link again. Whoever calls it holds the inode.

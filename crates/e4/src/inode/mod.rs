@@ -19,6 +19,7 @@ use e4_format::{FileType, Inode as DiskInode, InodeNo, Timestamp};
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use e4_sync::{Arc, Mutex, Rank, RwLock};
 
+use crate::cache::FileCache;
 use crate::data::charge::InodeCharge;
 use crate::data::converter::Conv;
 use crate::extent::Status;
@@ -82,6 +83,8 @@ pub(crate) struct InodeState {
     sync_tid: AtomicU32,
     datasync_tid: AtomicU32,
     pub(crate) charge: InodeCharge,
+    /// Pages of a regular file.
+    pub(crate) cache: FileCache,
     /// Users, see [`Hold`].
     holds: AtomicU32,
     /// Its last link is gone.
@@ -115,6 +118,7 @@ impl InodeState {
             sync_tid: AtomicU32::new(running),
             datasync_tid: AtomicU32::new(running),
             charge: InodeCharge::new(),
+            cache: FileCache::new(),
             holds: AtomicU32::new(0),
             doomed: AtomicBool::new(false),
             linkable: AtomicBool::new(false),
@@ -132,6 +136,11 @@ impl InodeState {
     /// Sets the visible size; the caller has shut out everybody else who may change it.
     pub(crate) fn set_size(&self, bytes: u64) {
         self.size.store(bytes, Ordering::Release);
+    }
+
+    /// A write through the page cache ends here: visible at once, on disk with the conversion of its last page.
+    pub(crate) fn grow(&self, end: u64) {
+        self.size.fetch_max(end, Ordering::AcqRel);
     }
 
     /// Publishes an extension: visible at once, on disk with the record of this epoch (I-9).

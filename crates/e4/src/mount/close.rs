@@ -17,17 +17,20 @@ impl Shared {
         if self.read_only.is_none() {
             self.free_left_over();
         }
-        Ok(self.meta.commit_all()?)
+        let written = self.flush_all_pages();
+        self.meta.commit_all()?;
+        written
     }
 }
 
 impl Mounted {
-    /// Stops new operations, waits for what is in flight, commits, checkpoints, and marks the image clean.
+    /// Stops new operations, writes dirty pages back, waits for what is in flight, commits, checkpoints, and marks the image clean.
     pub(crate) fn unmount(self: Arc<Self>) -> Result<()> {
         let shared = &self.shared;
         if shared.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let written = shared.flush_all_pages();
         let mut timed = Ok(());
         for inode in shared.loaded_inodes() {
             drop(shared.engine.quiesce(&inode, &|| shared.drive()));
@@ -54,6 +57,8 @@ impl Mounted {
         sb.set_orphan_present(!shared.orphan_file_is_empty()?);
         sb.set_state(FsState::from_bits(sb.state().bits() | FsState::CLEAN));
         sb.set_write_time((shared.clock)().as_secs());
-        Ok(write_superblock(&*shared.device, &sb)?)
+        write_superblock(&*shared.device, &sb)?;
+        // The image is in order; what could not be written is not in it.
+        written
     }
 }

@@ -26,6 +26,7 @@ use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use e4_sync::{Arc, Mutex, thread};
 
 use crate::alloc::Allocator;
+use crate::cache::Cache;
 use crate::data::charge::ChargePool;
 use crate::data::converter::Conv;
 use crate::data::inflight::InFlight;
@@ -54,6 +55,10 @@ pub struct MountOptions {
     pub attendant: bool,
     /// Memory for clean metadata blocks, bytes.
     pub metadata_cache: usize,
+    /// Memory for cached pages of files, clean and dirty, bytes. At least 64 KiB.
+    pub cache_bytes: usize,
+    /// How long buffered writes may stay in memory only, unless somebody syncs.
+    pub dirty_expire: Duration,
     /// Wall-clock time since the epoch, for time stamps.
     pub clock: fn() -> Duration,
 }
@@ -66,6 +71,8 @@ impl Default for MountOptions {
             background: true,
             attendant: false,
             metadata_cache: 64 << 20,
+            cache_bytes: 128 << 20,
+            dirty_expire: Duration::from_secs(5),
             clock: wall_clock,
         }
     }
@@ -92,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) unrecorded: Mutex<Vec<Inode>>,
     pub(crate) epoch: PublishEpoch,
     pub(crate) charges: ChargePool,
+    pub(crate) cache: Cache,
     pub(crate) orphans: Mutex<Orphans>,
     /// One rename across directories at a time.
     pub(crate) rename_turn: Mutex<()>,
@@ -177,7 +185,7 @@ impl Shared {
             uid: disk.uid,
             gid: disk.gid,
             size: state.size(),
-            sectors: disk.sectors,
+            sectors: disk.sectors + self.delayed_sectors(state),
             block_size: self.sb.block_size().bytes(),
             atime: disk.atime,
             mtime: written.unwrap_or(disk.mtime),
@@ -204,12 +212,14 @@ impl Drop for Mounted {
         self.stop_reapers();
         // They hold the filesystem that holds them.
         self.shared.unrecorded.lock().clear();
+        self.shared.cache.clear();
         self.shared.dead.lock().clear();
     }
 }
 
 impl Mounted {
     pub(crate) fn stop_reapers(&self) {
+        self.shared.cache.bell.stop();
         self.shared.pump.shutdown();
         let threads = std::mem::take(&mut *self.reapers.lock());
         for thread in threads {

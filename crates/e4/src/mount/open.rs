@@ -17,6 +17,7 @@ use e4_sync::{Arc, Mutex, OnceLock, Rank, thread};
 
 use super::{Counters, MountOptions, Mounted, Shared};
 use crate::alloc::Allocator;
+use crate::cache::{Cache, run_flusher};
 use crate::data::charge::ChargePool;
 use crate::data::converter::Conv;
 use crate::data::pump::{Pump, run_attendant, run_fallback};
@@ -270,6 +271,7 @@ fn build(
         pump: Pump::new(Arc::clone(&device)),
         device,
         // The superblock's counts take part in every recording.
+        cache: Cache::new(options, sb.block_size().len()),
         charges: ChargePool::new(meta.limits().record_credits.saturating_sub(1)),
         sb,
         meta,
@@ -299,6 +301,12 @@ fn build(
         reapers.push(thread::spawn(move || {
             run_fallback(&stop, &weak, |s: &Shared| &s.pump)
         }));
+    }
+    if options.background && shared.check_writable().is_ok() {
+        let weak = Arc::downgrade(&shared);
+        let bell = Arc::clone(&shared.cache.bell);
+        let tick = shared.flusher_tick();
+        reapers.push(thread::spawn(move || run_flusher(&bell, tick, &weak)));
     }
     if options.attendant {
         let weak = Arc::downgrade(&shared);

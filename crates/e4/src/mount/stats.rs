@@ -27,6 +27,10 @@ macro_rules! counters {
             pub promised_blocks: u64,
             /// Device requests in flight, now.
             pub in_flight: u64,
+            /// Bytes of files' pages in memory, now.
+            pub cached_bytes: u64,
+            /// Of those, dirty or being written back.
+            pub dirty_bytes: u64,
         }
 
         impl Shared {
@@ -36,6 +40,8 @@ macro_rules! counters {
                     charged_credits: self.charges.used(),
                     promised_blocks: self.alloc.promised_blocks(),
                     in_flight: self.pump.in_flight() as u64,
+                    cached_bytes: self.cache.bytes() as u64,
+                    dirty_bytes: self.cache.dirty_bytes() as u64,
                     ..Stats::default()
                 };
                 for inode in self.unrecorded.lock().iter() {
@@ -67,6 +73,10 @@ counters! {
     overwrites,
     /// Extents written full of zeros for want of space.
     zeroed_out,
+    /// Pages written back.
+    pages_written,
+    /// Pages read from the device.
+    pages_read,
 }
 
 /// Sizes and free space, as statfs(2) gives them.
