@@ -18,6 +18,7 @@ const AFTER_LONG_HELP: &str = "\
 Examples:
   e4 mkfs disk.img 2G                       make a 2 GiB image, as mke2fs -t ext4 would
   e4 build -o root.img rootfs/              an image of a tree, the same bytes every time
+  e4 export root.img tree.tar               and back; e4 diff compares two images
   e4 put notes.txt disk.img:/notes.txt      copy a file into it
   e4 ls -l disk.img:/                       look at it
   e4 cat disk.img:/notes.txt
@@ -92,6 +93,10 @@ pub enum Verb {
     Setfattr(verbs::fattr::SetfattrArgs),
     /// Show extended attributes
     Getfattr(verbs::fattr::GetfattrArgs),
+    /// Copy an image's tree into a tar archive or a directory
+    Export(verbs::export::ExportArgs),
+    /// Show what differs between two images, or write it as a layer
+    Diff(verbs::diff::DiffArgs),
     /// Check an image for errors, changing nothing
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
@@ -134,6 +139,8 @@ impl Verb {
             Self::Touch(a) => a.common.clone(),
             Self::Setfattr(a) => a.common(),
             Self::Getfattr(a) => a.common.clone(),
+            Self::Export(a) => a.common.clone(),
+            Self::Diff(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
             Self::Crashlab(a) => a.common.clone(),

@@ -1,7 +1,7 @@
 //! What the command's exit status says. Scripts rely on it, `--help` documents it.
 //!
-//! Decision: one small table for all verbs, except `check`, which answers like fsck because that
-//! is what stands in people's scripts.
+//! Decision: one small table for all verbs, except `check`, which answers like fsck, and
+//! `diff`, which answers like diff, because that is what stands in people's scripts.
 
 /// An exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,13 @@ impl Status {
     pub const FSCK_OPERATIONAL: Self = Self(8);
     /// `check`: the command line makes no sense.
     pub const FSCK_USAGE: Self = Self(16);
+
+    /// `diff`: nothing differs.
+    pub const DIFF_SAME: Self = Self(0);
+    /// `diff`: something differs.
+    pub const DIFF_DIFFERENT: Self = Self(1);
+    /// `diff`: could not compare; a mistake on the command line too.
+    pub const DIFF_TROUBLE: Self = Self(2);
 }
 
 impl From<Status> for std::process::ExitCode {
@@ -41,4 +48,5 @@ Exit status:
   1  could not be done (no such file, no space, not ext4, I/O error)
   2  the command line makes no sense
   3  a verification found wrong data (stress, aio-stress, demo, crashlab)
-  check answers like fsck: 0 clean, 4 errors found, 8 could not examine, 16 usage";
+  check answers like fsck: 0 clean, 4 errors found, 8 could not examine, 16 usage
+  diff answers like diff: 0 the same, 1 different, 2 could not compare";

@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Error)> {
     let failed = match &verb {
         Some(Verb::Check(_)) => Status::FSCK_OPERATIONAL,
+        Some(Verb::Diff(_)) => Status::DIFF_TROUBLE,
         _ => Status::FAILED,
     };
     let outcome = match verb {
@@ -83,6 +84,8 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Touch(args)) => verbs::touch::run(&args, ui),
         Some(Verb::Setfattr(args)) => verbs::fattr::set(&args, ui),
         Some(Verb::Getfattr(args)) => verbs::fattr::get(&args, ui),
+        Some(Verb::Export(args)) => verbs::export::run(&args, ui),
+        Some(Verb::Diff(args)) => verbs::diff::run(&args, ui),
         Some(Verb::Check(args)) => verbs::check::run(&args, ui),
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
         Some(Verb::Crashlab(args)) => verbs::crashlab::run(&args, ui),

@@ -2,13 +2,14 @@
 //!
 //! Decision: a verb that only reads opens the device read-only and leaves the image as it is. Only if
 //! its journal has to be replayed first (the last user was killed) is it opened for writing, as a
-//! read-only mount by the kernel does, and the user is told.
+//! read-only mount by the kernel does, and the user is told. Verbs that look at whole images ([`look`]) replay it
+//! into memory instead: evidence stays as it is.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use e4::{Filesystem, MountOptions};
-use e4_device::{Device, OpenOptions};
+use e4_device::{Device, OpenOptions, ScratchDevice};
 use e4_format::Superblock;
 use e4_sync::Arc;
 
@@ -90,6 +91,27 @@ pub fn mount(image: &Path, access: Access, ui: &Ui) -> Result<Filesystem> {
         // Not ours to write: let the filesystem decide what it can show.
         Err(_) => open(device(image, Access::Read, ui)?, &options, ui),
     }
+}
+
+/// Opens the filesystem in an image to look at it. The image is never written: if its journal has to be replayed,
+/// that happens in memory.
+///
+/// # Errors
+/// As [`mount`].
+pub fn look(image: &Path, ui: &Ui) -> Result<Filesystem> {
+    let mut dev = device(image, Access::Read, ui)?;
+    if superblock(&*dev).is_ok_and(|sb| sb.needs_recovery()) {
+        ui.note(&format!(
+            "{}: was not unmounted; replaying its journal in memory",
+            image.display()
+        ));
+        dev = Arc::new(ScratchDevice::new(dev));
+    }
+    let options = MountOptions {
+        read_only: true,
+        ..MountOptions::default()
+    };
+    open(dev, &options, ui)
 }
 
 fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<Filesystem> {

@@ -15,7 +15,7 @@
 //!
 //! Map of the crate: [`AlignedBuf`] over `pool` (memory); `store` (what a backend must be able to do
 //! synchronously) and `queue` (finished requests waiting to be polled), from which `inline` and
-//! `threads` make whole devices; `memory` and `file` are the two stores; `uring` drives the file's
+//! `threads` make whole devices; `memory` and `file` are the two stores, `scratch` lies over a device and forgets; `uring` drives the file's
 //! descriptor through the kernel's rings; `open` chooses among them and says why.
 
 mod buf;
@@ -24,6 +24,7 @@ mod inline;
 mod memory;
 mod pool;
 mod queue;
+mod scratch;
 mod store;
 mod threads;
 
@@ -40,6 +41,7 @@ pub use memory::MemoryDevice;
 #[cfg(target_os = "linux")]
 pub use open::{BackendChoice, DirectChoice, OpenOptions, create, open};
 pub use queue::CompletionQueue;
+pub use scratch::ScratchDevice;
 
 use core::time::Duration;
 

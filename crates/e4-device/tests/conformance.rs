@@ -3,8 +3,8 @@
 mod suite;
 
 use e4_device::{
-    Backend, BackendChoice, Device, DeviceError, DirectChoice, MemoryDevice, OpenOptions, create,
-    open,
+    Backend, BackendChoice, Device, DeviceError, DirectChoice, MemoryDevice, OpenOptions,
+    ScratchDevice, create, open,
 };
 use e4_sync::Arc;
 use std::path::{Path, PathBuf};
@@ -62,6 +62,13 @@ fn check(disk: bool, backend: BackendChoice, direct: DirectChoice, expected: Bac
 #[test]
 fn memory() {
     let dev: Arc<dyn Device> = Arc::new(MemoryDevice::new(SIZE));
+    suite::run_all(&dev);
+}
+
+#[test]
+fn scratch_over_memory() {
+    let below: Arc<dyn Device> = Arc::new(MemoryDevice::new(SIZE));
+    let dev: Arc<dyn Device> = Arc::new(ScratchDevice::new(below));
     suite::run_all(&dev);
 }
 

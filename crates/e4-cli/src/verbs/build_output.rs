@@ -28,7 +28,7 @@ impl Output {
             }
             if !force {
                 return Err(anyhow::anyhow!("{} exists already", target.display()))
-                    .or_try(|| "Replace it with: e4 build --force ...".into());
+                    .or_try(|| "Replace it with --force".into());
             }
         }
         let name = target

@@ -9,6 +9,8 @@ pub mod chmod;
 pub mod chown;
 pub mod crashlab;
 pub mod demo;
+pub mod diff;
+pub mod export;
 pub mod extents;
 pub mod fallocate;
 pub mod fattr;
