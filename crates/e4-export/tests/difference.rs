@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
-use support::{Mounted, build, is_root, list, scratch};
+use support::{LOOK, LoopMount, build, is_root, list, scratch};
 use trees::{look, populate, settle_times};
 
 fn compare(a: &Path, b: &Path, options: &DiffOptions) -> Result<Difference, ExportError> {
@@ -87,8 +87,8 @@ fn change(root: &Path) {
 
 /// Names that differ, by what two mounts show.
 fn expected(a: &Path, b: &Path, dir: &Path) -> Option<BTreeMap<Vec<u8>, char>> {
-    let a = list(&Mounted::new(a, &dir.join("mnt-a"))?.at);
-    let b = list(&Mounted::new(b, &dir.join("mnt-b"))?.at);
+    let a = list(LoopMount::new(a, &dir.join("mnt-a"), LOOK)?.path());
+    let b = list(LoopMount::new(b, &dir.join("mnt-b"), LOOK)?.path());
     let mut all = BTreeMap::new();
     for name in a.keys().chain(b.keys()) {
         match (a.get(name), b.get(name)) {
@@ -172,7 +172,7 @@ fn differences_are_those_of_two_mounts_and_the_layer_makes_them() {
     let top = fs.root().unwrap();
     let out = std::fs::File::create(&layer).unwrap();
     write_layer(&found, (&fs, &top), out, &mut |_| ControlFlow::Continue(())).unwrap();
-    let names = support::run("tar", &["-tf".as_ref(), layer.as_os_str()]);
+    let names = support::must_run("tar", &["-tf".as_ref(), layer.as_os_str()]);
     let has = |name: &str| names.lines().any(|line| line == name);
     assert!(has(".wh.many") && has("d/sub/.wh.file20"), "{names}");
     assert!(
@@ -214,7 +214,7 @@ fn a_directory_that_lost_everything_is_opaque() {
         write_layer(&found, (&fs, &top), out, &mut |_| ControlFlow::Continue(()))
     };
     layer().unwrap();
-    let names = support::run("tar", &["-tf".as_ref(), at("layer.tar").as_os_str()]);
+    let names = support::must_run("tar", &["-tf".as_ref(), at("layer.tar").as_os_str()]);
     let expected = "./\nd/\nd/.wh-not\nd/.wh..wh..opq\nd/1\nd/2\n";
     assert_eq!(names, expected);
     // A name that would be taken for a whiteout is refused, not turned into one.

@@ -11,7 +11,7 @@ use e4_hostile::{Random, script, seeds};
 use e4_sync::Arc;
 use std::io::Write;
 use std::ops::ControlFlow;
-use support::{build, have, run, scratch};
+use support::{build, have, must_run, scratch};
 
 fn debugfs(image: &std::path::Path, command: &str) {
     let args = [
@@ -20,7 +20,7 @@ fn debugfs(image: &std::path::Path, command: &str) {
         command.as_ref(),
         image.as_os_str(),
     ];
-    run("debugfs", &args);
+    must_run("debugfs", &args);
 }
 
 #[test]

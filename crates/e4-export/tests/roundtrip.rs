@@ -8,7 +8,9 @@ use e4_build::{Builder, Options};
 use e4_export::{HostOptions, Report, to_directory, to_tar};
 use std::ops::ControlFlow;
 use std::path::Path;
-use support::{Mounted, assert_fsck_clean, assert_same, build, have, is_root, list, run, scratch};
+use support::{
+    LOOK, LoopMount, assert_same, build, fsck_silent, have, is_root, list, must_run, scratch,
+};
 use trees::{look, populate};
 
 const KEEP: HostOptions = HostOptions {
@@ -65,16 +67,16 @@ fn other_readers_see_the_kernels_tree() {
     if is_root() {
         trees::socket(&source.join("socket"));
     } else {
-        support::skipped("owners, devices and mounts: not root");
+        support::skipped("owners, devices and mounts", "not root");
         return;
     }
     let (image, tar) = (dir.path().join("image"), dir.path().join("tar"));
     build(options(), &[&source], &image);
-    assert_fsck_clean(&image);
-    let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+    fsck_silent(&image, "built");
+    let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) else {
         return;
     };
-    let mut expected = list(&mounted.at);
+    let mut expected = list(mounted.path());
     let to = dir.path().join("directory");
     let fs = look(&image);
     let top = fs.root().unwrap();
@@ -95,7 +97,7 @@ fn other_readers_see_the_kernels_tree() {
             "-C".as_ref(),
             to.as_os_str(),
         ]);
-        run(program, &all);
+        must_run(program, &all);
         list(&to)
     };
     let members = expected.len();
@@ -108,7 +110,7 @@ fn other_readers_see_the_kernels_tree() {
             "--xattrs-include=*",
         ];
         assert_same(&expected, &extract("tar", &args));
-        let listed = run("tar", &["-t".as_ref(), "-f".as_ref(), tar.as_os_str()]);
+        let listed = must_run("tar", &["-t".as_ref(), "-f".as_ref(), tar.as_os_str()]);
         assert_eq!(listed.lines().count(), members);
     }
     if have("bsdtar") {
@@ -131,7 +133,7 @@ import sys, tarfile
 for m in tarfile.open(sys.argv[1], encoding='utf-8', errors='surrogateescape'):
     print(m.name.encode('utf-8', 'surrogateescape').hex() or '2e', m.size, m.sparse is not None)
 ";
-        let text = run(
+        let text = must_run(
             "python3",
             &["-c".as_ref(), script.as_ref(), tar.as_os_str()],
         );
@@ -163,11 +165,11 @@ fn an_image_of_somebody_else() {
     let args = ["-q", "-t", "ext4", "-b", "4096", "-d"];
     let mut args: Vec<&std::ffi::OsStr> = args.iter().map(|a| a.as_ref()).collect();
     args.extend([source.as_os_str(), image.as_os_str(), "64M".as_ref()]);
-    run("mke2fs", &args);
-    let Some(mounted) = Mounted::new(&image, &dir.path().join("mnt")) else {
+    must_run("mke2fs", &args);
+    let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) else {
         return;
     };
-    let expected = list(&mounted.at);
+    let expected = list(mounted.path());
     let fs = look(&image);
     let top = fs.root().unwrap();
     let to = dir.path().join("directory");
