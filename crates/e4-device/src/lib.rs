@@ -31,12 +31,16 @@ mod threads;
 #[cfg(target_os = "linux")]
 mod file;
 #[cfg(target_os = "linux")]
+mod fuse;
+#[cfg(target_os = "linux")]
 mod open;
 #[cfg(target_os = "linux")]
 mod uring;
 
 pub use buf::{AlignedBuf, IoSlice};
 pub use error::DeviceError;
+#[cfg(target_os = "linux")]
+pub use fuse::join_fuse_connection;
 pub use memory::MemoryDevice;
 #[cfg(target_os = "linux")]
 pub use open::{BackendChoice, DirectChoice, OpenOptions, create, open};

@@ -1,6 +1,6 @@
 //! What a failed request answers: `e4`'s errors through their one table, or an error number of our own.
 
-use fuser::Errno;
+use e4_fuse_transport::Errno;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -10,9 +10,9 @@ pub(crate) type Answer<T> = Result<T, Fail>;
 
 impl From<e4::Error> for Fail {
     fn from(error: e4::Error) -> Self {
-        let errno = Errno::from_i32(error.errno());
+        let errno = Errno::from_raw_os_error(error.errno());
         // What no caller can have caused is worth a line; the rest is everyday life.
-        if matches!(errno.code(), 5 | 117) {
+        if matches!(errno, Errno::IO | Errno::UCLEAN) {
             tracing::error!(%error, "request failed");
         } else {
             tracing::debug!(%error, "request failed");

@@ -1,7 +1,7 @@
 //! Open files and directories, by the number the kernel gives back with each request.
 
+use e4_fuse_transport::{Errno, Handle};
 use e4_sync::{Arc, Rank, RwLock};
-use fuser::{Errno, FileHandle};
 
 use crate::errno::{Answer, Fail};
 
@@ -28,7 +28,7 @@ impl<T> Handles<T> {
         }
     }
 
-    pub(crate) fn insert(&self, value: T) -> FileHandle {
+    pub(crate) fn insert(&self, value: T) -> Handle {
         let value = Some(Arc::new(value));
         let mut table = self.table.write();
         let index = if let Some(index) = table.free.pop() {
@@ -39,18 +39,18 @@ impl<T> Handles<T> {
             table.slots.push(value);
             index
         };
-        FileHandle(u64::from(index))
+        Handle(u64::from(index))
     }
 
-    pub(crate) fn get(&self, handle: FileHandle) -> Answer<Arc<T>> {
+    pub(crate) fn get(&self, handle: Handle) -> Answer<Arc<T>> {
         let index = usize::try_from(handle.0).unwrap_or(usize::MAX);
         let table = self.table.read();
         let found = table.slots.get(index).and_then(Option::clone);
-        found.ok_or(Fail(Errno::EBADF))
+        found.ok_or(Fail(Errno::BADF))
     }
 
     /// Takes a handle out; the caller drops it with no lock held.
-    pub(crate) fn remove(&self, handle: FileHandle) -> Option<Arc<T>> {
+    pub(crate) fn remove(&self, handle: Handle) -> Option<Arc<T>> {
         let index = u32::try_from(handle.0).ok()?;
         let mut table = self.table.write();
         let gone = table.slots.get_mut(index as usize)?.take()?;
@@ -81,6 +81,6 @@ mod tests {
         assert_eq!(handles.remove(a).as_deref(), Some(&'a'));
         assert!(handles.get(a).is_err() && handles.remove(a).is_none());
         assert_eq!(*handles.get(b).expect("open"), 'b');
-        assert!(handles.get(FileHandle(u64::MAX)).is_err());
+        assert!(handles.get(Handle(u64::MAX)).is_err());
     }
 }

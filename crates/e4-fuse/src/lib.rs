@@ -4,12 +4,11 @@
 //!   options.rs   what people write behind -o          session.rs  mount, serve, signals, the orderly end
 //!   server/      requests into calls of `e4`           umount.rs   `e4 umount`: waits until the image is closed
 //!   nodes.rs     inodes the kernel knows of            workers.rs  threads for requests that must wait
-//!   handles.rs   open files and directories            time.rs, attr.rs, errno.rs: values in and out
+//!   handles.rs   open files                            attr.rs, errno.rs: values in and out
 //! ```
 //!
 //! Decisions:
-//! - The transport is fuser (a pinned version); its known defects are worked around here, each beside a test
-//!   or a comment that names it, and only capabilities that it can honour are asked for (`server/init.rs`).
+//! - The transport is ours ([`e4_fuse_transport`]); this crate decides what is asked of the kernel (`server/init.rs`).
 //! - **No thread sleeps per request** for data: a read or write is started by the thread that took the request, and
 //!   the reply is sent by whoever completes the I/O. What must wait for a commit (fsync) goes to a worker.
 //! - Permissions are checked by the kernel (`default_permissions`, always), ACLs included; flags like immutable
@@ -28,7 +27,6 @@ mod nodes;
 mod options;
 mod server;
 mod session;
-mod time;
 mod umount;
 mod workers;
 

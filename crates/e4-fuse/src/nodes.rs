@@ -8,9 +8,9 @@
 
 use e4::{Filesystem, Node};
 use e4_format::InodeNo;
+use e4_fuse_transport::NodeId;
 use e4_sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use e4_sync::{Arc, Mutex, Rank};
-use fuser::INodeNo;
 use hashbrown::HashMap;
 
 use crate::attr::inode_of;
@@ -65,7 +65,7 @@ impl Nodes {
     }
 
     /// The inode of a request. One that the kernel has forgotten (an NFS handle) is looked up by number.
-    pub(crate) fn get(&self, id: INodeNo) -> Answer<Known> {
+    pub(crate) fn get(&self, id: NodeId) -> Answer<Known> {
         let ino = inode_of(id)?;
         if ino == InodeNo::ROOT {
             return Ok(self.root.clone());
@@ -95,7 +95,7 @@ impl Nodes {
     }
 
     /// The kernel has forgotten `lookups` of them.
-    pub(crate) fn forget(&self, id: INodeNo, lookups: u64) {
+    pub(crate) fn forget(&self, id: NodeId, lookups: u64) {
         let Ok(ino) = inode_of(id) else { return };
         let gone = {
             let mut shard = self.shard(ino).lock();

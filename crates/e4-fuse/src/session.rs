@@ -9,8 +9,8 @@
 //!   the image closed, so whoever waits for its lock (`e4 umount`) finds it clean.
 //! - SIGINT, SIGTERM and SIGHUP unmount. If files are still open, the tree is detached and what was
 //!   acknowledged is made durable at once; the second signal closes the image under the open files.
-//! - fuser's teardown could unmount a foreign filesystem mounted later at the same place; so unmounting is
-//!   done here, only if the mount with our device number is still there, and fuser finds its connection gone.
+//! - Unmounting is done only if the mount with our device number is still there: at the same place a foreign
+//!   filesystem may have been mounted since.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,13 @@ use std::path::{Path, PathBuf};
 use e4::{Filesystem, MountOptions};
 use e4_device::{Device, OpenOptions};
 use e4_format::Superblock;
+use e4_fuse_transport::{MountPlan, ServeError, Session};
 use e4_sync::{Arc, Mutex, Rank, thread};
-use fuser::{Config, MountOption, Session, SessionACL};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::mount::UnmountFlags;
 
 use crate::mountinfo;
 use crate::options::Options;
-use crate::server::{Server, State};
+use crate::server::{MAX_TRANSFER, State};
 
 /// Why an image could not be mounted or served.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +57,7 @@ pub enum MountError {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: ServeError,
     },
     /// Signals cannot be waited for.
     #[error("signals: {0}")]
@@ -74,7 +73,7 @@ pub enum Ended {
 
 /// An image that is mounted and not yet served: requests wait until [`Mount::serve`].
 pub struct Mount {
-    session: Session<Server>,
+    session: Session,
     state: Arc<State>,
     place: Place,
 }
@@ -125,10 +124,8 @@ impl Mount {
             path: path.clone(),
             source,
         };
-        let config = config(&source, options);
-        let server = Server(Arc::clone(&state));
-        let session = match Session::new(server, &path, &config) {
-            Ok(session) => session,
+        let session = match e4_fuse_transport::mount(&path, &plan(&source, options)) {
+            Ok(device) => Session::new(device),
             Err(source) => {
                 let failed = kernel(source);
                 close(&state)?;
@@ -161,21 +158,16 @@ impl Mount {
         } = self;
         let watched = (Arc::clone(&state), place.clone());
         let watcher = thread::spawn(move || watch_signals(&watched.0, &watched.1));
-        let served = session.run();
+        let options = &state.options;
+        let served = session.run(&state, options.threads, options.clone_fd);
         // It waits for a signal that may never come; the process ends without it.
         drop(watcher);
         close(&state)?;
-        match served {
-            Ok(()) => Ok(Ended::Clean),
-            // An aborted connection is an end like any other.
-            Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ECONNABORTED as i32) => {
-                Ok(Ended::Clean)
-            }
-            Err(source) => Err(MountError::Serving {
-                path: place.path,
-                source,
-            }),
-        }
+        served.map_err(|source| MountError::Serving {
+            path: place.path,
+            source,
+        })?;
+        Ok(Ended::Clean)
     }
 }
 
@@ -208,38 +200,18 @@ fn close(state: &State) -> Result<(), e4::Error> {
     state.fs.clone().unmount()
 }
 
-fn config(image: &Path, options: &Options) -> Config {
+fn plan(image: &Path, options: &Options) -> MountPlan {
     let root = rustix::process::geteuid().is_root();
-    let mut mount = vec![
-        MountOption::FSName(mountinfo::encode_source(image)),
-        // fuser's own option for it is dropped where root mounts.
-        MountOption::CUSTOM(format!("subtype={}", mountinfo::SUBTYPE)),
-        MountOption::DefaultPermissions,
-    ];
-    let mut either =
-        |yes, on: MountOption, off: MountOption| mount.push(if yes { on } else { off });
-    either(options.read_only, MountOption::RO, MountOption::RW);
-    either(options.exec, MountOption::Exec, MountOption::NoExec);
-    either(
-        options.dev.unwrap_or(root),
-        MountOption::Dev,
-        MountOption::NoDev,
-    );
-    either(
-        options.suid.unwrap_or(root),
-        MountOption::Suid,
-        MountOption::NoSuid,
-    );
-    let mut config = Config::default();
-    config.mount_options = mount;
-    config.acl = if options.allow_other.unwrap_or(root) {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
-    };
-    config.n_threads = Some(options.threads.max(1));
-    config.clone_fd = options.clone_fd && options.threads > 1;
-    config
+    MountPlan {
+        source: mountinfo::encode_source(image),
+        subtype: mountinfo::SUBTYPE.to_owned(),
+        read_only: options.read_only,
+        dev: options.dev.unwrap_or(root),
+        suid: options.suid.unwrap_or(root),
+        exec: options.exec,
+        allow_other: options.allow_other.unwrap_or(root),
+        max_read: MAX_TRANSFER,
+    }
 }
 
 /// The kernel reads ahead 128 KiB on a FUSE mount whatever is negotiated, and holds back writers at a small
@@ -275,9 +247,9 @@ fn watch_signals(state: &Arc<State>, place: &Place) {
             let code = i32::from(close(state).is_err());
             std::process::exit(code);
         }
-        if let Err(error) = place.unmount(UnmountFlags::empty()) {
+        if let Err(error) = place.unmount(false) {
             tracing::warn!(%error, "busy: detached; the image is closed with the last open file");
-            if let Err(error) = place.unmount(UnmountFlags::DETACH) {
+            if let Err(error) = place.unmount(true) {
                 tracing::warn!(%error, "cannot detach");
             }
             if let Err(error) = state.fs.sync() {
@@ -289,10 +261,10 @@ fn watch_signals(state: &Arc<State>, place: &Place) {
 
 impl Place {
     /// Unmounts, if it is still ours.
-    fn unmount(&self, flags: UnmountFlags) -> io::Result<()> {
+    fn unmount(&self, lazy: bool) -> io::Result<()> {
         match mountinfo::at(&self.path)? {
             Some(entry) if entry.device == self.device => {
-                crate::umount::unmount_at(&self.path, flags)
+                e4_fuse_transport::unmount(&self.path, lazy)
             }
             _ => Ok(()),
         }

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use e4_format::Superblock;
 use e4_format::superblock::FsState;
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use crate::mountinfo::{self, FS_TYPE};
 
@@ -77,12 +75,7 @@ pub fn umount(dir: &Path, lazy: bool) -> Result<PathBuf, UmountError> {
     let image = mountinfo::decode_source(&entry.source);
     // Opened before the unmount: it is certainly this image that is waited for.
     let file = File::open(&image);
-    let flags = if lazy {
-        UnmountFlags::DETACH
-    } else {
-        UnmountFlags::empty()
-    };
-    unmount_at(&path, flags).map_err(|source| UmountError::Unmount {
+    e4_fuse_transport::unmount(&path, lazy).map_err(|source| UmountError::Unmount {
         path: dir.to_owned(),
         source,
     })?;
@@ -117,27 +110,4 @@ fn wait_until_closed(mut file: File) -> io::Result<bool> {
     let sb = Superblock::parse(&bytes).map_err(io::Error::other)?;
     let clean = sb.state().bits() & FsState::CLEAN != 0;
     Ok(clean && !sb.needs_recovery())
-}
-
-/// umount(2), or `fusermount3` where that is not allowed.
-pub(crate) fn unmount_at(path: &Path, flags: UnmountFlags) -> io::Result<()> {
-    match rustix::mount::unmount(path, flags) {
-        Ok(()) => Ok(()),
-        Err(Errno::PERM) => fusermount(path, flags.contains(UnmountFlags::DETACH)),
-        Err(other) => Err(other.into()),
-    }
-}
-
-fn fusermount(path: &Path, lazy: bool) -> io::Result<()> {
-    let mut command = std::process::Command::new("fusermount3");
-    command.arg("-u");
-    if lazy {
-        command.arg("-z");
-    }
-    let out = command.arg("--").arg(path).output()?;
-    if out.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
-    Err(io::Error::other(said))
 }

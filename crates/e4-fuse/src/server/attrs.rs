@@ -1,27 +1,16 @@
 //! Attributes: stat, setattr, access times, and the flags of `chattr`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use e4::{Node, SetAttr, Stat};
 use e4_format::{FileType, InodeFlags, Timestamp};
-use fuser::{Errno, FileAttr, INodeNo, Request, TimeOrNow};
+use e4_fuse_transport::{self as transport, Attr, Caller, Errno, NodeId};
 
 use super::State;
-use crate::attr::file_attr;
+use crate::attr::{attr, instant, now};
 use crate::errno::{Answer, Fail};
+use crate::nodes::Known;
 use crate::options::Atime;
-use crate::time::from_request;
-
-/// What setattr carries.
-pub(super) struct Change {
-    pub(super) mode: Option<u32>,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
-    pub(super) size: Option<u64>,
-    pub(super) atime: Option<TimeOrNow>,
-    pub(super) mtime: Option<TimeOrNow>,
-    pub(super) ctime: Option<SystemTime>,
-}
 
 /// `FS_IOC_GETFLAGS`, `FS_IOC_SETFLAGS` (what lsattr and chattr use) and `FS_IOC_GETVERSION`.
 const GETFLAGS: u32 = 0x8008_6601;
@@ -31,31 +20,24 @@ const GETVERSION_OLD: u32 = 0x8008_7602;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn now() -> Timestamp {
-    let now = SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp {
-        sec: now.as_secs().cast_signed(),
-        nsec: now.subsec_nanos(),
-    }
-}
-
-fn instant(time: TimeOrNow) -> Timestamp {
-    match time {
-        TimeOrNow::SpecificTime(t) => from_request(t),
-        TimeOrNow::Now => now(),
-    }
-}
-
 impl State {
-    pub(super) fn getattr(&self, ino: INodeNo) -> Answer<FileAttr> {
-        let known = self.nodes.get(ino)?;
-        Ok(file_attr(&known.node.stat()?, &self.options))
+    pub(super) fn getattr(&self, node: NodeId) -> Answer<Attr> {
+        let known = self.nodes.get(node)?;
+        Ok(attr(&known.node.stat()?, &self.options))
     }
 
-    pub(super) fn setattr(&self, ino: INodeNo, change: &Change) -> Answer<FileAttr> {
-        let known = self.nodes.get(ino)?;
+    /// Attributes, and when it was born.
+    pub(super) fn statx(&self, node: NodeId) -> Answer<(Attr, (i64, u32))> {
+        let stat = self.nodes.get(node)?.node.stat()?;
+        let born = (stat.crtime.sec, stat.crtime.nsec);
+        Ok((attr(&stat, &self.options), born))
+    }
+
+    pub(super) fn setattr(&self, node: NodeId, change: &transport::SetAttr) -> Answer<Attr> {
+        let known = self.nodes.get(node)?;
+        if change.kill_set_id {
+            self.drop_privileges(&known)?;
+        }
         let change = SetAttr {
             mode: change.mode.map(|m| (m & 0o7777) as u16),
             // Who sees one owner everywhere cannot mean to change it.
@@ -64,11 +46,31 @@ impl State {
             size: change.size,
             atime: change.atime.map(instant),
             mtime: change.mtime.map(instant),
-            ctime: change.ctime.map(from_request),
+            ctime: change.ctime.map(instant),
             ..SetAttr::default()
         };
         let stat = known.node.set_attr(&change)?;
-        Ok(file_attr(&stat, &self.options))
+        Ok(attr(&stat, &self.options))
+    }
+
+    /// Takes away what whoever changes a file may not keep in it: set-user-id, set-group-id (where the group may
+    /// execute it), file capabilities.
+    pub(super) fn drop_privileges(&self, known: &Known) -> Answer<()> {
+        let stat = known.node.stat()?;
+        if stat.file_type == Some(FileType::Directory) {
+            return Ok(());
+        }
+        let mut kept = stat.mode & !0o4000;
+        if stat.mode & 0o010 != 0 {
+            kept &= !0o2000;
+        }
+        if kept != stat.mode {
+            known.node.set_attr(&SetAttr {
+                mode: Some(kept),
+                ..SetAttr::default()
+            })?;
+        }
+        self.drop_capability(known)
     }
 
     /// Something was read: the access time follows, as the mount's options say.
@@ -102,23 +104,23 @@ impl State {
     /// Flags and versions of inodes; everything else is not for a file.
     pub(super) fn ioctl(
         &self,
-        req: &Request,
-        ino: INodeNo,
+        by: Caller,
+        node: NodeId,
         cmd: u32,
         input: &[u8],
     ) -> Answer<Vec<u8>> {
-        let node = self.nodes.get(ino)?.node;
+        let node = self.nodes.get(node)?.node;
         match cmd {
             GETFLAGS => Ok(node.stat()?.flags.to_ne_bytes().to_vec()),
             GETVERSION | GETVERSION_OLD => Ok(node.generation().to_ne_bytes().to_vec()),
             SETFLAGS => {
                 let word = input.get(..4).and_then(|b| b.try_into().ok());
-                let bits = u32::from_ne_bytes(word.ok_or(Fail(Errno::EINVAL))?);
+                let bits = u32::from_ne_bytes(word.ok_or(Fail(Errno::INVAL))?);
                 let stat = node.stat()?;
                 let guarded = InodeFlags::IMMUTABLE.bits() | InodeFlags::APPEND.bits();
-                let owner = req.uid() == 0 || req.uid() == stat.uid;
-                if !owner || (stat.flags ^ bits) & guarded != 0 && req.uid() != 0 {
-                    return Err(Fail(Errno::EPERM));
+                let owner = by.uid == 0 || by.uid == stat.uid;
+                if !owner || (stat.flags ^ bits) & guarded != 0 && by.uid != 0 {
+                    return Err(Fail(Errno::PERM));
                 }
                 node.set_attr(&SetAttr {
                     flags: Some(InodeFlags::from_bits(bits)),
@@ -126,7 +128,7 @@ impl State {
                 })?;
                 Ok(Vec::new())
             }
-            _ => Err(Fail(Errno::ENOTTY)),
+            _ => Err(Fail(Errno::NOTTY)),
         }
     }
 }

@@ -1,70 +1,52 @@
 //! Listings.
 //!
 //! The kernel continues where a reply ended, by the cookie of the last name it got; `e4`'s cookies stay
-//! good whatever is created or removed meanwhile.
+//! good whatever is created or removed meanwhile. So nothing has to be remembered of an open directory, and the kernel
+//! is told that opening one needs no request; it keeps what it has read until a name changes.
 
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 
-use e4::{Node, OpenFlags};
-use e4_sync::atomic::{AtomicBool, Ordering};
-use fuser::{FileHandle, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
+use e4::OpenFlags;
+use e4_fuse_transport::{
+    Capabilities, Entry, Errno, Handle, Listing, ListingPlus, NodeId, OpenReply, Reply,
+};
 
-use super::{ATTR_TTL, State};
-use crate::attr::{file_attr, kind};
+use super::{ATTR_TTL, NAME_TTL, State};
+use crate::attr::{attr, node_id, type_bits};
 use crate::errno::Answer;
 
-/// An open directory.
-pub(crate) struct OpenDir {
-    node: Node,
-    /// The access time has been seen to.
-    noted: AtomicBool,
-}
-
 impl State {
-    pub(super) fn opendir(&self, ino: INodeNo) -> Answer<FileHandle> {
-        let node = self.nodes.get(ino)?.node;
-        Ok(self.dirs.insert(OpenDir {
-            node,
-            noted: AtomicBool::new(false),
-        }))
-    }
-
-    fn listing(&self, dir: &OpenDir) {
-        if !dir.noted.swap(true, Ordering::Relaxed) {
-            self.accessed(&dir.node);
+    pub(super) fn opendir(&self, reply: Reply) {
+        let agreed = self.agreed.get();
+        if agreed.is_some_and(|a| a.capabilities.contains(Capabilities::NO_OPENDIR_SUPPORT)) {
+            return reply.error(Errno::NOSYS);
         }
+        reply.opened(Handle(0), OpenReply::CACHE_DIR | OpenReply::KEEP_CACHE);
     }
 
-    pub(super) fn readdir(
-        &self,
-        fh: FileHandle,
-        cookie: u64,
-        reply: &mut ReplyDirectory,
-    ) -> Answer<()> {
-        let dir = self.dirs.get(fh)?;
-        self.listing(&dir);
-        dir.node.read_dir_from(cookie, &mut |entry, next| {
-            let ino = INodeNo(u64::from(entry.ino.get()));
-            let name = std::ffi::OsStr::from_bytes(&entry.name);
-            if reply.add(ino, next, kind(entry.file_type), name) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+    pub(super) fn readdir(&self, node: NodeId, cookie: u64, room: u32) -> Answer<Listing> {
+        let dir = self.nodes.get(node)?.node;
+        if cookie == 0 {
+            self.accessed(&dir);
+        }
+        let mut listing = Listing::new(room);
+        dir.read_dir_from(cookie, &mut |entry, next| {
+            let ino = u64::from(entry.ino.get());
+            match listing.add(ino, next, type_bits(entry.file_type), &entry.name) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
             }
         })?;
-        Ok(())
+        Ok(listing)
     }
 
-    pub(super) fn readdirplus(
-        &self,
-        fh: FileHandle,
-        cookie: u64,
-        reply: &mut ReplyDirectoryPlus,
-    ) -> Answer<()> {
-        let dir = self.dirs.get(fh)?;
-        self.listing(&dir);
-        dir.node.read_dir_from(cookie, &mut |entry, next| {
+    pub(super) fn readdirplus(&self, node: NodeId, cookie: u64, room: u32) -> Answer<ListingPlus> {
+        let dir = self.nodes.get(node)?.node;
+        if cookie == 0 {
+            self.accessed(&dir);
+        }
+        let mut listing = ListingPlus::new(room);
+        dir.read_dir_from(cookie, &mut |entry, next| {
             // A name removed meanwhile, or an inode that is damaged: the listing goes on, and whoever
             // asks for the name hears of it.
             let Ok(node) = self.fs.node(entry.ino) else {
@@ -73,10 +55,14 @@ impl State {
             let Ok(stat) = node.stat() else {
                 return ControlFlow::Continue(());
             };
-            let attr = file_attr(&stat, &self.options);
-            let generation = Generation(u64::from(stat.generation));
-            let name = std::ffi::OsStr::from_bytes(&entry.name);
-            if reply.add(attr.ino, next, name, &ATTR_TTL, &attr, generation) {
+            let shown = Entry {
+                node: node_id(stat.ino).0,
+                generation: u64::from(stat.generation),
+                attr: attr(&stat, &self.options),
+                name_valid: NAME_TTL,
+                attr_valid: ATTR_TTL,
+            };
+            if listing.add(&shown, next, &entry.name).is_err() {
                 return ControlFlow::Break(());
             }
             // The kernel counts a lookup for everything but these two.
@@ -85,11 +71,11 @@ impl State {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(())
+        Ok(listing)
     }
 
-    pub(super) fn fsyncdir(&self, fh: FileHandle) -> Answer<()> {
-        let dir = self.dirs.get(fh)?;
-        Ok(dir.node.open(OpenFlags::read())?.fsync()?)
+    pub(super) fn fsyncdir(&self, node: NodeId) -> Answer<()> {
+        let dir = self.nodes.get(node)?.node;
+        Ok(dir.open(OpenFlags::read())?.fsync()?)
     }
 }

@@ -10,22 +10,20 @@
 
 use e4::{FallocateMode, File};
 use e4_format::{ExtentState, InodeFlags};
+use e4_fuse_transport::{Caller, Errno, Handle, NodeId, OpenReply};
 use e4_sync::Mutex;
 use e4_sync::atomic::Ordering;
-use fuser::{Errno, FileHandle, FopenFlags, INodeNo};
 use rustix::fs::OFlags;
 
 use super::State;
 use crate::errno::{Answer, Fail};
 use crate::nodes::Known;
 
-pub(super) const O_EXCL: i32 = OFlags::EXCL.bits().cast_signed();
-
-const FALLOC_KEEP_SIZE: i32 = 1;
-const FALLOC_PUNCH_HOLE: i32 = 2;
-const FALLOC_ZERO_RANGE: i32 = 0x10;
-const SEEK_DATA: i32 = 3;
-const SEEK_HOLE: i32 = 4;
+const FALLOC_KEEP_SIZE: u32 = 1;
+const FALLOC_PUNCH_HOLE: u32 = 2;
+const FALLOC_ZERO_RANGE: u32 = 0x10;
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
 
 /// Bytes a copy moves at a time, and at most per request.
 const COPY_PIECE: usize = 1 << 20;
@@ -51,13 +49,23 @@ impl Drop for OpenFile {
 }
 
 impl State {
-    pub(super) fn open(&self, ino: INodeNo, flags: i32) -> Answer<(FileHandle, FopenFlags)> {
-        let known = self.nodes.get(ino)?;
-        self.open_known(&known, flags)
+    pub(super) fn open(
+        &self,
+        node: NodeId,
+        flags: u32,
+        kill_set_id: bool,
+    ) -> Answer<(Handle, OpenReply)> {
+        let known = self.nodes.get(node)?;
+        self.open_known(&known, flags, kill_set_id)
     }
 
-    pub(super) fn open_known(&self, known: &Known, flags: i32) -> Answer<(FileHandle, FopenFlags)> {
-        let flags = OFlags::from_bits_retain(flags.cast_unsigned());
+    pub(super) fn open_known(
+        &self,
+        known: &Known,
+        flags: u32,
+        kill_set_id: bool,
+    ) -> Answer<(Handle, OpenReply)> {
+        let flags = OFlags::from_bits_retain(flags);
         let write = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
         if write {
             let chattr = InodeFlags::from_bits(known.node.stat()?.flags);
@@ -65,7 +73,7 @@ impl State {
             if chattr.contains(InodeFlags::IMMUTABLE)
                 || chattr.contains(InodeFlags::APPEND) && !appends
             {
-                return Err(Fail(Errno::EPERM));
+                return Err(Fail(Errno::PERM));
             }
         }
         let file = known.node.open(e4::OpenFlags {
@@ -73,10 +81,13 @@ impl State {
             truncate: flags.contains(OFlags::TRUNC),
             ..e4::OpenFlags::read()
         })?;
+        if kill_set_id && flags.contains(OFlags::TRUNC) {
+            self.drop_privileges(known)?;
+        }
         let direct = flags.contains(OFlags::DIRECT);
         let cached = &known.cached;
         let open_flags = if direct {
-            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
+            OpenReply::DIRECT_IO | OpenReply::PARALLEL_DIRECT_WRITES
         } else {
             // Counted before the mark is read: a direct write that is over later finds the count.
             cached.cached_opens.fetch_add(1, Ordering::AcqRel);
@@ -84,9 +95,9 @@ impl State {
                 cached.maybe_dirty.store(true, Ordering::Release);
             }
             if cached.may_keep() {
-                FopenFlags::FOPEN_KEEP_CACHE
+                OpenReply::KEEP_CACHE
             } else {
-                FopenFlags::empty()
+                OpenReply::empty()
             }
         };
         let handle = self.files.insert(OpenFile {
@@ -98,7 +109,7 @@ impl State {
         Ok((handle, open_flags))
     }
 
-    pub(super) fn release(&self, fh: FileHandle) {
+    pub(super) fn release(&self, fh: Handle) {
         let Some(open) = self.files.remove(fh) else {
             return;
         };
@@ -107,7 +118,7 @@ impl State {
         }
     }
 
-    pub(super) fn fsync(&self, fh: FileHandle, datasync: bool) -> Answer<()> {
+    pub(super) fn fsync(&self, fh: Handle, datasync: bool) -> Answer<()> {
         let open = self.files.get(fh)?;
         if datasync {
             open.file.fdatasync()?;
@@ -117,10 +128,22 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn fallocate(&self, fh: FileHandle, at: u64, len: u64, mode: i32) -> Answer<()> {
-        const PUNCH: i32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
-        const ZERO_KEEP: i32 = FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE;
+    /// Everything acknowledged is durable.
+    pub(super) fn sync(&self) -> Answer<()> {
+        Ok(self.fs.sync()?)
+    }
+
+    pub(super) fn fallocate(
+        &self,
+        by: Caller,
+        fh: Handle,
+        (at, len): (u64, u64),
+        mode: u32,
+    ) -> Answer<()> {
+        const PUNCH: u32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
+        const ZERO_KEEP: u32 = FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE;
         let open = self.files.get(fh)?;
+        self.changed_by(by, &open)?;
         let file = &open.file;
         match mode {
             0 => file.fallocate(FallocateMode::Allocate, at, len)?,
@@ -135,32 +158,33 @@ impl State {
                 };
                 file.fallocate(how, at, len)?;
             }
-            _ => return Err(Fail(Errno::EOPNOTSUPP)),
+            _ => return Err(Fail(Errno::OPNOTSUPP)),
         }
         self.bypass(&open, at, len);
         Ok(())
     }
 
+    /// A file is changed otherwise than by a write, where the kernel says what goes with it.
+    fn changed_by(&self, by: Caller, open: &OpenFile) -> Answer<()> {
+        if by.uid == 0 {
+            return self.drop_capability(&open.known);
+        }
+        self.drop_privileges(&open.known)
+    }
+
     /// The next data or hole at or behind `offset`. The end of file is a hole.
-    pub(super) fn lseek(
-        &self,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: i64,
-        whence: i32,
-    ) -> Answer<i64> {
+    pub(super) fn seek(&self, node: NodeId, fh: Handle, offset: u64, whence: u32) -> Answer<u64> {
         let open = self.files.get(fh)?;
         if open.known.cached.maybe_dirty.load(Ordering::Acquire) {
             // Dropping the cache writes first what is dirty in it.
-            self.drop_cache(ino, 0, 0);
+            self.drop_cache(node, 0, 0);
         }
         let size = open.file.size();
-        let from = u64::try_from(offset)
-            .ok()
-            .filter(|&from| from < size)
-            .ok_or(Fail(Errno::ENXIO))?;
-        let block = u64::from(self.fs.statfs().block_size);
-        let mut at = from;
+        if offset >= size {
+            return Err(Fail(Errno::NXIO));
+        }
+        let block = u64::from(self.block_size);
+        let mut at = offset;
         for extent in open.file.extents()? {
             if extent.state != ExtentState::Written {
                 continue;
@@ -171,25 +195,27 @@ impl State {
                 continue;
             }
             match whence {
-                SEEK_DATA if start < size => return signed(at.max(start)),
+                SEEK_DATA if start < size => return Ok(at.max(start)),
                 SEEK_HOLE if start <= at => at = end,
                 _ => break,
             }
         }
         match whence {
-            SEEK_HOLE => signed(at.min(size)),
-            SEEK_DATA => Err(Fail(Errno::ENXIO)),
-            _ => Err(Fail(Errno::EINVAL)),
+            SEEK_HOLE => Ok(at.min(size)),
+            SEEK_DATA => Err(Fail(Errno::NXIO)),
+            _ => Err(Fail(Errno::INVAL)),
         }
     }
 
     pub(super) fn copy(
         &self,
-        (from, from_at): (FileHandle, u64),
-        (to, to_at): (FileHandle, u64),
+        by: Caller,
+        (from, from_at): (Handle, u64),
+        (to, to_at): (Handle, u64),
         len: u64,
-    ) -> Answer<u32> {
+    ) -> Answer<u64> {
         let (from, to) = (self.files.get(from)?, self.files.get(to)?);
+        self.changed_by(by, &to)?;
         let len = len.min(COPY_MOST);
         let mut piece = vec![0; COPY_PIECE.min(usize::try_from(len).unwrap_or(COPY_PIECE))];
         let mut done = 0;
@@ -208,7 +234,7 @@ impl State {
             done += n as u64;
         }
         self.bypass(&to, to_at, done);
-        Ok(u32::try_from(done).unwrap_or(u32::MAX))
+        Ok(done)
     }
 
     /// Notes that a range was changed past the kernel's cache.
@@ -224,18 +250,9 @@ impl State {
 
     /// Drops a range of the kernel's cache, dirty pages written first. `len` 0: to the end. Waits for pages
     /// that are being read or written: only where nobody waits for this thread (a worker).
-    pub(super) fn drop_cache(&self, ino: INodeNo, at: u64, len: u64) {
-        let Some(notifier) = self.notifier.get() else {
-            return;
-        };
-        let clip = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        if let Err(error) = notifier.inval_inode(ino, clip(at), clip(len)) {
-            // Not known to the kernel (any more): nothing cached either.
-            tracing::debug!(%error, ino = ino.0, "dropping cached pages");
+    pub(super) fn drop_cache(&self, node: NodeId, at: u64, len: u64) {
+        if let Some(notifier) = self.notifier.get() {
+            notifier.drop_pages(node, at, len);
         }
     }
-}
-
-fn signed(at: u64) -> Answer<i64> {
-    i64::try_from(at).map_err(|_| Fail(Errno::EOVERFLOW))
 }

@@ -1,51 +1,44 @@
 //! What is asked of the kernel when the connection begins.
-//!
-//! Decision: one list, and nothing beside it. fuser 0.18 accepts capabilities it cannot honour (among them
-//! `ALLOW_IDMAP`, `HANDLE_KILLPRIV_V2`, `SECURITY_CTX`, `HAS_RESEND`, `OVER_IO_URING`), and negotiating
-//! `SETXATTR_EXT` makes the first setxattr panic: they must never appear here.
 
-use fuser::{InitFlags, KernelConfig};
+use e4_fuse_transport::{Capabilities, Wishes};
 
 use crate::options::Options;
 
-/// Asked for where the kernel offers it.
-const WANTED: [InitFlags; 11] = [
-    // Handles of NFS and open_by_handle_at survive the eviction of an inode.
-    InitFlags::FUSE_EXPORT_SUPPORT,
-    // The umask is applied here: not at all under a default ACL.
-    InitFlags::FUSE_DONT_MASK,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    // Pieces of one asynchronous direct request arrive together.
-    InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_POSIX_ACL,
-    InitFlags::FUSE_CACHE_SYMLINKS,
-    InitFlags::FUSE_HAS_IOCTL_DIR,
-    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-    InitFlags::FUSE_MAX_PAGES,
-];
-
-/// Largest write request, bytes; the kernel's own limit is usually the same.
-const MAX_WRITE: u32 = 1 << 20;
+/// Largest request that reads or writes, bytes; the kernel's own limit is usually the same.
+pub(crate) const MAX_TRANSFER: u32 = 1 << 20;
 /// Background requests (read-ahead, asynchronous direct I/O, writeback) in flight.
 const MAX_BACKGROUND: u16 = 512;
 
-pub(super) fn negotiate(config: &mut KernelConfig, options: &Options) {
-    let mut ask = |flag: InitFlags| {
-        if let Err(missing) = config.add_capabilities(flag) {
-            tracing::debug!(?missing, "the kernel does not offer");
-        }
-    };
-    WANTED.into_iter().for_each(&mut ask);
+/// `ATOMIC_O_TRUNC` is not among it: the kernel would let an open cut a program that runs before it finds out.
+pub(super) fn wishes(options: &Options) -> Wishes {
+    let mut capabilities = Capabilities::ASYNC_READ
+        | Capabilities::BIG_WRITES
+        // Handles of NFS and open_by_handle_at survive the eviction of an inode.
+        | Capabilities::EXPORT_SUPPORT
+        // The umask is applied here: not at all under a default ACL.
+        | Capabilities::DONT_MASK
+        | Capabilities::DO_READDIRPLUS
+        | Capabilities::READDIRPLUS_AUTO
+        // Pieces of one asynchronous direct request arrive together.
+        | Capabilities::ASYNC_DIO
+        | Capabilities::PARALLEL_DIROPS
+        | Capabilities::POSIX_ACL
+        | Capabilities::CACHE_SYMLINKS
+        // Listings need no open directory here.
+        | Capabilities::NO_OPENDIR_SUPPORT
+        | Capabilities::HAS_IOCTL_DIR
+        | Capabilities::DIRECT_IO_ALLOW_MMAP
+        // Set-user-id and the like go with writes, done here; otherwise the kernel asks for
+        // `security.capability` before every buffered write.
+        | Capabilities::HANDLE_KILLPRIV_V2
+        | Capabilities::SETXATTR_EXT;
     if options.writeback && !options.read_only {
-        ask(InitFlags::FUSE_WRITEBACK_CACHE);
+        capabilities |= Capabilities::WRITEBACK_CACHE;
     }
-    // The nearest value is as good where a value is refused.
-    let _ = config.set_max_write(MAX_WRITE);
-    if let Err(most) = config.set_max_readahead(MAX_WRITE) {
-        let _ = config.set_max_readahead(most);
+    Wishes {
+        capabilities,
+        max_write: MAX_TRANSFER,
+        max_readahead: MAX_TRANSFER,
+        max_background: MAX_BACKGROUND,
     }
-    let _ = config.set_max_background(MAX_BACKGROUND);
-    let _ = config.set_congestion_threshold(MAX_BACKGROUND / 4 * 3);
 }

@@ -1,12 +1,11 @@
 //! Reads and writes: started by the thread that took the request, answered by whoever completes the I/O.
 //!
-//! A write's payload lies in the transport's buffer, which is reused when this returns, and never at an
-//! aligned address; it is copied once, into an aligned buffer that then belongs to the operation.
+//! A large payload goes from the transport's buffer to the device as it is, a small one is copied once.
 
-use e4::{AlignedBuf, SetAttr};
+use e4::AlignedBuf;
+use e4_fuse_transport::{Errno, Handle, Reply, Write};
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
-use fuser::{Errno, FileHandle, OpenFlags, ReplyData, ReplyWrite, WriteFlags};
 use rustix::fs::OFlags;
 
 use super::State;
@@ -22,65 +21,60 @@ fn errno(error: e4::Error) -> Errno {
 }
 
 impl State {
-    pub(super) fn read(&self, fh: FileHandle, offset: u64, size: u32, reply: ReplyData) {
+    pub(super) fn read(&self, fh: Handle, offset: u64, size: u32, reply: Reply) {
         let open = match self.files.get(fh) {
             Ok(open) => open,
             Err(Fail(errno)) => return reply.error(errno),
         };
         self.note_access(&open);
         // The kernel asks for whole read-ahead windows; what lies behind the end of file is not worth a buffer.
-        let block = u64::from(self.fs.statfs().block_size);
+        let block = u64::from(self.block_size);
         let left = open.file.size().saturating_sub(offset);
         let len = u64::from(size).min(left.next_multiple_of(block.max(1)));
         if len == 0 {
-            return reply.data(&[]);
+            return reply.bytes(&[]);
         }
         let buf = AlignedBuf::recycled(usize::try_from(len).unwrap_or(usize::MAX));
         let then = Box::new(move |result: e4::Result<usize>, buf: Option<AlignedBuf>| {
             match (result, buf) {
                 (Ok(n), Some(buf)) => match buf.get(..n) {
-                    Some(data) => reply.data(data),
-                    None => reply.error(Errno::EIO),
+                    Some(data) => reply.bytes(data),
+                    None => reply.error(Errno::IO),
                 },
-                (Ok(_), None) => reply.error(Errno::EIO),
+                (Ok(_), None) => reply.error(Errno::IO),
                 (Err(error), _) => reply.error(errno(error)),
             }
         });
         open.file.read_then(offset, buf, then);
     }
 
-    pub(super) fn write(
-        state: &Arc<Self>,
-        fh: FileHandle,
-        offset: u64,
-        data: &[u8],
-        (how, flags): (WriteFlags, OpenFlags),
-        reply: ReplyWrite,
-    ) {
-        let open = match state.files.get(fh) {
+    pub(super) fn write(self: &Arc<Self>, write: Write<'_>, reply: Reply) {
+        let open = match self.files.get(write.handle) {
             Ok(open) => open,
             Err(Fail(errno)) => return reply.error(errno),
         };
-        if how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
-            && let Err(error) = drop_set_id(&open)
-        {
-            return reply.error(errno(error));
+        let dropped = if write.kill_set_id {
+            self.drop_privileges(&open.known)
+        } else {
+            self.drop_capability(&open.known)
+        };
+        if let Err(Fail(errno)) = dropped {
+            return reply.error(errno);
         }
-        let mut buf = AlignedBuf::recycled(data.len());
-        buf.copy_from_slice(data);
         let end = End {
             // What the kernel writes back, it flushes itself.
-            durable: !how.contains(WriteFlags::FUSE_WRITE_CACHE)
-                && (state.options.sync || flags.0 & OFlags::DSYNC.bits().cast_signed() != 0),
-            offset,
-            len: data.len() as u64,
+            durable: !write.from_cache
+                && (self.options.sync || write.flags & OFlags::DSYNC.bits() != 0),
+            offset: write.offset,
+            len: write.payload.len() as u64,
             open: Arc::clone(&open),
-            state: Arc::clone(state),
+            state: Arc::clone(self),
             reply,
         };
         let then =
             Box::new(move |result: e4::Result<usize>, _: Option<AlignedBuf>| end.over(result));
-        open.file.write_then(offset, buf, then);
+        open.file
+            .write_then(write.offset, write.payload.into_buf(), then);
     }
 
     fn note_access(&self, open: &OpenFile) {
@@ -107,7 +101,7 @@ struct End {
     len: u64,
     open: Arc<OpenFile>,
     state: Arc<State>,
-    reply: ReplyWrite,
+    reply: Reply,
 }
 
 impl End {
@@ -144,21 +138,4 @@ impl End {
         }
         self.reply.written(written);
     }
-}
-
-/// Takes set-user-id and set-group-id (of files that the group may execute) away, as any write without
-/// privilege does.
-fn drop_set_id(open: &OpenFile) -> e4::Result<()> {
-    let mode = open.known.node.stat()?.mode;
-    let mut kept = mode & !0o4000;
-    if mode & 0o010 != 0 {
-        kept &= !0o2000;
-    }
-    if kept != mode {
-        open.known.node.set_attr(&SetAttr {
-            mode: Some(kept),
-            ..SetAttr::default()
-        })?;
-    }
-    Ok(())
 }

@@ -17,27 +17,21 @@ mod io;
 mod names;
 mod xattrs;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use e4::Filesystem;
-use e4_sync::{Arc, OnceLock};
-use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+use e4_fuse_transport::{
+    Agreed, Errno, Notifier, Operation as Op, Reply, Request, Serve, StatFs, Wishes,
 };
+use e4_sync::{Arc, OnceLock};
 
 use crate::handles::Handles;
 use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::workers::Workers;
-use attrs::Change;
-use dirs::OpenDir;
 use files::OpenFile;
+
+pub(crate) use init::MAX_TRANSFER;
 
 /// How long the kernel may keep names: for ever, since every change passes through it.
 const NAME_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -53,22 +47,26 @@ pub(crate) struct State {
     pub(crate) options: Options,
     pub(crate) nodes: Nodes,
     pub(crate) files: Handles<OpenFile>,
-    pub(crate) dirs: Handles<OpenDir>,
     pub(crate) workers: Workers,
     /// Set once the connection exists.
     pub(crate) notifier: OnceLock<Notifier>,
+    /// What was agreed with the kernel.
+    agreed: OnceLock<Agreed>,
+    /// Bytes; does not change while it is mounted.
+    block_size: u32,
 }
 
 impl State {
     pub(crate) fn new(fs: Filesystem, options: Options) -> e4::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             nodes: Nodes::new(fs.clone())?,
+            block_size: fs.statfs().block_size,
             fs,
             options,
             files: Handles::new(),
-            dirs: Handles::new(),
             workers: Workers::new(WORKERS),
             notifier: OnceLock::new(),
+            agreed: OnceLock::new(),
         }))
     }
 
@@ -76,15 +74,30 @@ impl State {
     pub(crate) fn finish(&self) {
         self.workers.finish();
         self.files.clear();
-        self.dirs.clear();
         self.nodes.clear();
+    }
+
+    /// Answers by a worker: what is done there may wait.
+    fn later(self: &Arc<Self>, job: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        let state = Arc::clone(self);
+        self.workers.run(move || job(&state));
+    }
+
+    fn statfs(&self) -> StatFs {
+        let s = self.fs.statfs();
+        StatFs {
+            blocks: s.blocks,
+            free: s.free_blocks,
+            available: s.available_blocks,
+            files: u64::from(s.inodes),
+            free_files: u64::from(s.free_inodes),
+            block_size: s.block_size,
+            name_max: names::NAME_MAX,
+        }
     }
 }
 
-/// The adapter that fuser owns.
-pub(crate) struct Server(pub(crate) Arc<State>);
-
-/// Answers a request whose success carries nothing.
+/// Answers a request: what it does, and what its success replies.
 macro_rules! answer {
     ($reply:ident, $what:expr, $ok:pat => $then:expr) => {
         match $what {
@@ -94,393 +107,91 @@ macro_rules! answer {
     };
 }
 
-impl fuser::Filesystem for Server {
-    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        init::negotiate(config, &self.0.options);
-        Ok(())
+impl Serve for State {
+    fn wishes(&self) -> Wishes {
+        init::wishes(&self.options)
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.0.lookup(parent, name.as_bytes()),
-            e => reply.entry_with_ttls(&NAME_TTL, &ATTR_TTL, &e.attr, e.generation));
+    fn connected(&self, agreed: &Agreed) {
+        let _ = self.agreed.set(*agreed);
     }
 
-    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        self.0.nodes.forget(ino, nlookup);
-    }
-
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        answer!(reply, self.0.getattr(ino), attr => reply.attr(&ATTR_TTL, &attr));
-    }
-
-    fn setattr(
-        &self,
-        req: &Request,
-        ino: INodeNo,
-        mode: Option<u32>,
-        uid: Option<u32>,
-        gid: Option<u32>,
-        size: Option<u64>,
-        atime: Option<TimeOrNow>,
-        mtime: Option<TimeOrNow>,
-        ctime: Option<SystemTime>,
-        fh: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        let _ = (req, fh);
-        let change = Change {
-            mode,
-            uid,
-            gid,
-            size,
-            atime,
-            mtime,
-            ctime,
-        };
-        answer!(reply, self.0.setattr(ino, &change), attr => reply.attr(&ATTR_TTL, &attr));
-    }
-
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        answer!(reply, self.0.readlink(ino), target => reply.data(&target));
-    }
-
-    fn mknod(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        rdev: u32,
-        reply: ReplyEntry,
-    ) {
-        let made = self
-            .0
-            .mknod(req, parent, name.as_bytes(), (mode, umask, rdev));
-        answer!(reply, made, e => reply.entry_with_ttls(&NAME_TTL, &ATTR_TTL, &e.attr, e.generation));
-    }
-
-    fn mkdir(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        reply: ReplyEntry,
-    ) {
-        let made = self.0.mkdir(req, parent, name.as_bytes(), (mode, umask));
-        answer!(reply, made, e => reply.entry_with_ttls(&NAME_TTL, &ATTR_TTL, &e.attr, e.generation));
-    }
-
-    fn symlink(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        link_name: &OsStr,
-        target: &Path,
-        reply: ReplyEntry,
-    ) {
-        let target = target.as_os_str().as_bytes();
-        let made = self.0.symlink(req, parent, link_name.as_bytes(), target);
-        answer!(reply, made, e => reply.entry_with_ttls(&NAME_TTL, &ATTR_TTL, &e.attr, e.generation));
-    }
-
-    fn link(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        newparent: INodeNo,
-        newname: &OsStr,
-        reply: ReplyEntry,
-    ) {
-        let made = self.0.link(ino, newparent, newname.as_bytes());
-        answer!(reply, made, e => reply.entry_with_ttls(&NAME_TTL, &ATTR_TTL, &e.attr, e.generation));
-    }
-
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.0.unlink(parent, name.as_bytes()), () => reply.ok());
-    }
-
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.0.rmdir(parent, name.as_bytes()), () => reply.ok());
-    }
-
-    fn rename(
-        &self,
-        _req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        newparent: INodeNo,
-        newname: &OsStr,
-        flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        let from = (parent, name.as_bytes());
-        let to = (newparent, newname.as_bytes());
-        answer!(reply, self.0.rename(from, to, flags), () => reply.ok());
-    }
-
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        answer!(reply, self.0.open(ino, flags.0), (fh, flags) => reply.opened(fh, flags));
-    }
-
-    fn create(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        flags: i32,
-        reply: ReplyCreate,
-    ) {
-        let made = self
-            .0
-            .create(req, parent, name.as_bytes(), (mode, umask), flags);
-        answer!(reply, made, (e, fh, flags) => {
-            // One time for name and attributes is all this reply can carry.
-            reply.created(&ATTR_TTL, &e.attr, e.generation, fh, flags);
-        });
-    }
-
-    fn read(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        self.0.read(fh, offset, size, reply);
-    }
-
-    fn write(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        data: &[u8],
-        write_flags: WriteFlags,
-        flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        State::write(&self.0, fh, offset, data, (write_flags, flags), reply);
-    }
-
-    /// Once answered so, the kernel never asks again: errors of writes are its own to report, and there
-    /// are no locks here to give back.
-    fn flush(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _lock_owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn release(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        self.0.release(fh);
-        reply.ok();
-    }
-
-    fn fsync(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        datasync: bool,
-        reply: ReplyEmpty,
-    ) {
-        let state = Arc::clone(&self.0);
-        self.0.workers.run(move || {
-            answer!(reply, state.fsync(fh, datasync), () => reply.ok());
-        });
-    }
-
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // What the kernel keeps of a listing it drops by itself when a name changes.
-        let flags = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-        answer!(reply, self.0.opendir(ino), fh => reply.opened(fh, flags));
-    }
-
-    fn readdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        answer!(reply, self.0.readdir(fh, offset, &mut reply), () => reply.ok());
-    }
-
-    fn readdirplus(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        answer!(reply, self.0.readdirplus(fh, offset, &mut reply), () => reply.ok());
-    }
-
-    fn releasedir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        drop(self.0.dirs.remove(fh));
-        reply.ok();
-    }
-
-    fn fsyncdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _datasync: bool,
-        reply: ReplyEmpty,
-    ) {
-        let state = Arc::clone(&self.0);
-        self.0.workers.run(move || {
-            answer!(reply, state.fsyncdir(fh), () => reply.ok());
-        });
-    }
-
-    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let s = self.0.fs.statfs();
-        reply.statfs(
-            s.blocks,
-            s.free_blocks,
-            s.available_blocks,
-            u64::from(s.inodes),
-            u64::from(s.free_inodes),
-            s.block_size,
-            names::NAME_MAX,
-            s.block_size,
-        );
-    }
-
-    fn setxattr(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        name: &OsStr,
-        value: &[u8],
-        flags: i32,
-        _position: u32,
-        reply: ReplyEmpty,
-    ) {
-        let set = self.0.setxattr(ino, name.as_bytes(), value, flags);
-        answer!(reply, set, () => reply.ok());
-    }
-
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let value = self.0.getxattr(ino, name.as_bytes());
-        answer!(reply, value, value => xattrs::reply_sized(reply, size, &value));
-    }
-
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer!(reply, self.0.listxattr(ino), list => xattrs::reply_sized(reply, size, &list));
-    }
-
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.0.removexattr(ino, name.as_bytes()), () => reply.ok());
-    }
-
-    /// Never asked: the kernel checks permissions.
-    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
-        reply.ok();
-    }
-
-    fn ioctl(
-        &self,
-        req: &Request,
-        ino: INodeNo,
-        _fh: FileHandle,
-        _flags: IoctlFlags,
-        cmd: u32,
-        in_data: &[u8],
-        _out_size: u32,
-        reply: ReplyIoctl,
-    ) {
-        let done = self.0.ioctl(req, ino, cmd, in_data);
-        answer!(reply, done, out => reply.ioctl(0, &out));
-    }
-
-    fn fallocate(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        length: u64,
-        mode: i32,
-        reply: ReplyEmpty,
-    ) {
-        let state = Arc::clone(&self.0);
-        self.0.workers.run(move || {
-            answer!(reply, state.fallocate(fh, offset, length, mode), () => reply.ok());
-        });
-    }
-
-    fn lseek(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
-        let state = Arc::clone(&self.0);
-        self.0.workers.run(move || {
-            answer!(reply, state.lseek(ino, fh, offset, whence), at => reply.offset(at));
-        });
-    }
-
-    fn copy_file_range(
-        &self,
-        _req: &Request,
-        _ino_in: INodeNo,
-        fh_in: FileHandle,
-        offset_in: u64,
-        _ino_out: INodeNo,
-        fh_out: FileHandle,
-        offset_out: u64,
-        len: u64,
-        _flags: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
-        let state = Arc::clone(&self.0);
-        self.0.workers.run(move || {
-            let copied = state.copy((fh_in, offset_in), (fh_out, offset_out), len);
-            answer!(reply, copied, n => reply.written(n));
-        });
+    #[allow(
+        clippy::too_many_lines,
+        reason = "the table of requests; one line or two for each"
+    )]
+    #[rustfmt::skip]
+    fn serve(self: &Arc<Self>, request: Request<'_>, reply: Reply) {
+        let (node, by) = (request.node, request.caller);
+        match request.operation {
+            Op::Lookup { name } => answer!(reply, self.lookup(node, name), e => reply.entry(&e)),
+            Op::Forget { lookups } => { self.nodes.forget(node, lookups); reply.nothing(); }
+            Op::ForgetMany(many) => {
+                many.for_each(|(node, lookups)| self.nodes.forget(node, lookups));
+                reply.nothing();
+            }
+            Op::GetAttr => answer!(reply, self.getattr(node), a => reply.attr(&a, ATTR_TTL)),
+            Op::Statx { .. } => answer!(reply, self.statx(node), (a, born) => reply.statx(&a, born, ATTR_TTL)),
+            Op::SetAttr(change) => answer!(reply, self.setattr(node, &change), a => reply.attr(&a, ATTR_TTL)),
+            Op::ReadLink => answer!(reply, self.readlink(node), target => reply.bytes(&target)),
+            Op::Symlink { name, target } => answer!(reply, self.symlink(by, node, name, target), e => reply.entry(&e)),
+            Op::MkNod { name, mode, umask, rdev } =>
+                answer!(reply, self.mknod(by, node, name, (mode, umask, rdev)), e => reply.entry(&e)),
+            Op::MkDir { name, mode, umask } =>
+                answer!(reply, self.mkdir(by, node, name, (mode, umask)), e => reply.entry(&e)),
+            Op::Unlink { name } => answer!(reply, self.unlink(node, name), () => reply.ok()),
+            Op::RmDir { name } => answer!(reply, self.rmdir(node, name), () => reply.ok()),
+            Op::Rename { name, to, new_name, flags } =>
+                answer!(reply, self.rename((node, name), (to, new_name), flags), () => reply.ok()),
+            Op::Link { node: of, name } => answer!(reply, self.link(of, node, name), e => reply.entry(&e)),
+            Op::Open { flags, kill_set_id } =>
+                answer!(reply, self.open(node, flags, kill_set_id), (h, how) => reply.opened(h, how)),
+            Op::Create { name, mode, umask, flags, kill_set_id } => {
+                let made = self.create(by, node, name, (mode, umask), (flags, kill_set_id));
+                answer!(reply, made, (e, h, how) => reply.created(&e, h, how));
+            }
+            Op::TmpFile { mode, umask, flags } => {
+                let made = self.tmpfile(by, node, (mode, umask), flags);
+                answer!(reply, made, (e, h, how) => reply.created(&e, h, how));
+            }
+            Op::Read { handle, offset, size } => self.read(handle, offset, size, reply),
+            Op::Write(write) => self.write(write, reply),
+            Op::StatFs => reply.statfs(&self.statfs()),
+            // Once answered so, the kernel never asks again: errors of writes are its own to report, and there
+            // are no locks here to give back.
+            Op::Flush => reply.error(Errno::NOSYS),
+            Op::Release { handle } => { self.release(handle); reply.ok(); }
+            Op::Fsync { handle, data_only } => self.later(move |s| {
+                answer!(reply, s.fsync(handle, data_only), () => reply.ok());
+            }),
+            Op::SyncFs | Op::Destroy => self.later(move |s| answer!(reply, s.sync(), () => reply.ok())),
+            Op::SetXattr { name, value, flags, kill_set_group_id } => {
+                let set = self.setxattr(node, name, value, flags, kill_set_group_id);
+                answer!(reply, set, () => reply.ok());
+            }
+            Op::GetXattr { name, room } =>
+                answer!(reply, self.getxattr(node, name), value => reply.sized(room, &value)),
+            Op::ListXattr { room } => answer!(reply, self.listxattr(node), list => reply.sized(room, &list)),
+            Op::RemoveXattr { name } => answer!(reply, self.removexattr(node, name), () => reply.ok()),
+            Op::OpenDir => self.opendir(reply),
+            Op::ReadDir { cookie, room, .. } =>
+                answer!(reply, self.readdir(node, cookie, room), l => reply.listing(&l)),
+            Op::ReadDirPlus { cookie, room, .. } =>
+                answer!(reply, self.readdirplus(node, cookie, room), l => reply.listing_plus(&l)),
+            Op::ReleaseDir { .. } => reply.ok(),
+            Op::FsyncDir { .. } => self.later(move |s| answer!(reply, s.fsyncdir(node), () => reply.ok())),
+            Op::Ioctl { cmd, input, .. } => answer!(reply, self.ioctl(by, node, cmd, input), out => reply.ioctl(&out)),
+            Op::Fallocate { handle, offset, len, mode } => self.later(move |s| {
+                answer!(reply, s.fallocate(by, handle, (offset, len), mode), () => reply.ok());
+            }),
+            Op::Seek { handle, offset, whence } => self.later(move |s| {
+                answer!(reply, s.seek(node, handle, offset, whence), at => reply.offset(at));
+            }),
+            Op::Copy { from, to, len, wide } => self.later(move |s| {
+                answer!(reply, s.copy(by, from, to, len), n => reply.copied(n, wide));
+            }),
+            // The kernel remembers that there is no such thing.
+            Op::Unknown { .. } => reply.error(Errno::NOSYS),
+        }
     }
 }
