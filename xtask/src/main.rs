@@ -39,6 +39,14 @@ enum Task {
         /// Its scratch directory
         scratch: std::path::PathBuf,
     },
+    /// Serve an image through FUSE; started by the bench
+    #[command(hide = true)]
+    BenchServe {
+        /// The image
+        image: std::path::PathBuf,
+        /// Where
+        dir: std::path::PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(&args),
         Task::Conformance(args) => conformance::run(&args),
         Task::Lab(args) => lab::run(&args),
+        Task::BenchServe { image, dir } => bench::serve(&image, &dir),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn run_tool(name: &str, args: impl IntoIterator<Item: AsRef<OsStr>>) 
 pub(crate) enum Peer {
     Kernel,
     Fuse,
+    /// e4's own server.
+    E4,
 }
 
 /// An image mounted by a peer. Dropping it unmounts and detaches.
@@ -71,6 +73,10 @@ impl Mounted {
                         .chain([device.as_os_str(), point.as_os_str()]),
                 )?;
             }
+            Peer::E4 => {
+                mounted.server = Some(super::through::start_server(image, point)?);
+                mounted.wait_until_mounted()?;
+            }
             Peer::Fuse => {
                 let server = Command::new("fuse2fs")
                     .arg("-f")
@@ -93,10 +99,10 @@ impl Mounted {
             if let Some(server) = &mut self.server
                 && let Some(status) = server.try_wait()?
             {
-                bail!("fuse2fs ended ({status}) instead of mounting");
+                bail!("the server ended ({status}) instead of mounting");
             }
             if start.elapsed() > Duration::from_secs(10) {
-                bail!("fuse2fs did not mount within 10 s");
+                bail!("the server did not mount within 10 s");
             }
             thread::sleep(Duration::from_millis(10));
         }

@@ -5,7 +5,7 @@
 //!   systems.rs  who writes it             kernel.rs, fio.rs  the peers
 //!   create.rs   small files
 //!   drive.rs    the writing               engine.rs   costs that a table of rates does not show
-//!   report.rs   figures, ratios, aims     table.rs    ... for people; serde for scripts
+//!   through.rs  through a mount           report.rs, table.rs  figures, ratios, aims; serde for scripts
 //! ```
 //!
 //! Decisions:
@@ -23,6 +23,7 @@ mod report;
 mod scratch;
 mod systems;
 mod table;
+mod through;
 
 use anyhow::{Context, Result, bail};
 
@@ -35,6 +36,7 @@ use scratch::Scratch;
 use systems::{ALL, Bench, Sample, System};
 
 pub(crate) use scratch::janitor;
+pub(crate) use through::serve;
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -51,7 +53,7 @@ pub(crate) struct Args {
     /// Seconds of writing in the long job
     #[arg(long)]
     seconds: Option<f64>,
-    /// Only jobs whose name contains this; also: create, cost, memory, merging. May be given several times
+    /// Only jobs whose name contains this; also: create, cost, memory, merging, fuse. May be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 }
@@ -93,9 +95,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         memory: Vec::new(),
         merging: Vec::new(),
         create: None,
+        through: Vec::new(),
         aims: Vec::new(),
     };
-    if !report.jobs.is_empty() || args.wants("merging") || args.wants("create") {
+    if !report.jobs.is_empty()
+        || args.wants("merging")
+        || args.wants("create")
+        || args.wants("fuse")
+    {
         eprintln!("filling a {} MiB image on /dev/shm", size >> 20);
         scratch.make_image(size)?;
         let mut bench = Bench {
@@ -112,6 +119,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             eprintln!("create");
             let files = if args.quick { 10_000 } else { 50_000 };
             report.create = Some(create::run(&bench, files, repeat)?);
+        }
+        if args.wants("fuse") {
+            eprintln!("fuse");
+            report.through = through::measure(&bench, args.quick, repeat)?;
         }
         if args.wants("merging") {
             eprintln!("merging");

@@ -9,6 +9,7 @@ use super::create::Created;
 use super::engine::{Cost, Memory, Merge};
 use super::job::Job;
 use super::machine::Machine;
+use super::through::Through;
 
 /// Median and extremes.
 #[derive(Clone, Debug, Serialize)]
@@ -111,6 +112,7 @@ pub(crate) struct Report {
     pub(crate) memory: Vec<Memory>,
     pub(crate) merging: Vec<Merge>,
     pub(crate) create: Option<Created>,
+    pub(crate) through: Vec<Through>,
     pub(crate) aims: Vec<Aim>,
 }
 

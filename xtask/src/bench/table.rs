@@ -48,6 +48,7 @@ pub(crate) fn print(report: &Report) {
     if let Some(create) = &report.create {
         create.print();
     }
+    super::through::print(&report.through);
     print_merging(&report.merging);
     if let Some(cost) = &report.conversion_cost {
         print_cost(cost);
