@@ -170,7 +170,7 @@ fn through_the_kernel(dir: &Path) {
         .custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed())
         .open(&path);
     let file: File = open.expect("open");
-    let data: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     file.write_all_at(&data, 0).expect("a large write");
     for (at, len) in [(0, 1), (4095, 2), (100_000, 70_000), (5, 4096)] {
         file.write_all_at(&data[..len], at).expect("write");

@@ -60,8 +60,8 @@ impl State {
             kind,
             mode: (mode & 0o7777) as u16,
             umask: (umask & 0o777) as u16,
-            uid: self.options.uid.unwrap_or_else(|| by.uid),
-            gid: self.options.gid.unwrap_or_else(|| by.gid),
+            uid: self.options.uid.unwrap_or(by.uid),
+            gid: self.options.gid.unwrap_or(by.gid),
             rdev: 0,
         }
     }
