@@ -8,7 +8,7 @@
 //!   acknowledged (`io.rs`): an asynchronous one would otherwise leave stale pages behind.
 //! - What the kernel has not written back yet is no hole: before `SEEK_HOLE` and `SEEK_DATA` are answered, it writes.
 
-use e4::{FallocateMode, File};
+use e4::{AlignedBuf, FallocateMode, File};
 use e4_format::{ExtentState, InodeFlags};
 use e4_fuse_transport::{Caller, Errno, Handle, NodeId, OpenReply};
 use e4_sync::Mutex;
@@ -217,20 +217,25 @@ impl State {
         let (from, to) = (self.files.get(from)?, self.files.get(to)?);
         self.changed_by(by, &to)?;
         let len = len.min(COPY_MOST);
-        let mut piece = vec![0; COPY_PIECE.min(usize::try_from(len).unwrap_or(COPY_PIECE))];
+        let mut piece = AlignedBuf::zeroed(0);
         let mut done = 0;
         while done < len {
-            let want = piece
-                .len()
-                .min(usize::try_from(len - done).unwrap_or(usize::MAX));
-            let Some(room) = piece.get_mut(..want) else {
-                break;
+            let want = usize::try_from(len - done).map_or(COPY_PIECE, |n| n.min(COPY_PIECE));
+            if piece.len() < want {
+                piece = AlignedBuf::recycled(want);
+            }
+            piece.truncate(want);
+            let (read, filled) = from.file.read(from_at.saturating_add(done), piece).wait();
+            let (n, Some(mut filled)) = (read?, filled) else {
+                return Err(Fail(Errno::IO));
             };
-            let n = from.file.read_at(from_at.saturating_add(done), room)?;
             if n == 0 {
                 break;
             }
-            to.file.write_at(to_at.saturating_add(done), &room[..n])?;
+            filled.truncate(n);
+            let (written, back) = to.file.write(to_at.saturating_add(done), filled).wait();
+            written?;
+            piece = back.unwrap_or(AlignedBuf::zeroed(0));
             done += n as u64;
         }
         self.bypass(&to, to_at, done);
