@@ -217,6 +217,13 @@ pub fn credits_for_remove(shape: Shape, leaves: u32, extras: u32) -> Credits {
     }
 }
 
+/// The most a step of a shift may need that visits no more than `leaves` leaves ([`crate::ShiftLimits::leaves`]): as
+/// in a removal, at most one extent is cut in two.
+#[must_use]
+pub fn credits_for_shift(shape: Shape, leaves: u32, extras: u32) -> Credits {
+    credits_for_remove(shape, leaves.saturating_add(1), extras)
+}
+
 fn clamp(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

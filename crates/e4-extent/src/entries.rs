@@ -254,3 +254,38 @@ pub fn plan_remove(
     }
     gone.len() != before
 }
+
+/// Makes the written blocks of `range` unwritten within one list: appends the new list to `out` and returns how many blocks
+/// changed state.
+pub fn plan_unwrite(entries: &[Extent], range: FileRange, out: &mut Vec<Extent>) -> u64 {
+    let mut blocks = 0;
+    for extent in entries {
+        let whole = FileRange::of(extent);
+        let hit = range.clip(whole);
+        if hit.is_empty() || extent.state == ExtentState::Unwritten {
+            push_merged(out, *extent);
+            continue;
+        }
+        blocks += u64::from(hit.len());
+        if whole.start < hit.start {
+            push_merged(out, part(extent, FileRange::new(whole.start, hit.start)));
+        }
+        let mut at = hit.start;
+        while at < hit.end {
+            let most = FileRange::with_len(at, ExtentState::Unwritten.max_len());
+            let piece = part(extent, most.clip(hit));
+            at = end_of(&piece);
+            push_merged(
+                out,
+                Extent {
+                    state: ExtentState::Unwritten,
+                    ..piece
+                },
+            );
+        }
+        if hit.end < whole.end {
+            push_merged(out, part(extent, FileRange::new(hit.end, whole.end)));
+        }
+    }
+    blocks
+}

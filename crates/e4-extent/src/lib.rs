@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   lookup, next_extent, iterate            reading          (read.rs)
-//!   plan_insert / plan_convert / plan_remove                 what would change: a Plan, a value
+//!   plan_insert / _convert / _remove / _unwrite / _shift_*    what would change: a Plan, a value
 //!        touched.rs   loads the nodes concerned
 //!        entries.rs   computes new lists of extents          (no tree in sight)
 //!        rebuild.rs   splits, merges, drops nodes level by level
@@ -35,13 +35,17 @@ mod range;
 mod read;
 mod rebuild;
 mod remove;
+mod shift;
 mod store;
 mod touched;
+mod unwrite;
 mod verify;
 mod zero_out;
 
 pub use convert::{ConvertOptions, ConvertPlan, convert, plan_convert, plan_convert_tight};
-pub use credits::{ConvertCharge, Credits, Shape, credits_for_insert, credits_for_remove};
+pub use credits::{
+    ConvertCharge, Credits, Shape, credits_for_insert, credits_for_remove, credits_for_shift,
+};
 pub use entries::Converted;
 pub use error::{Damage, TreeError};
 pub use insert::{insert, plan_insert};
@@ -49,11 +53,17 @@ pub use plan::Plan;
 pub use range::{ConvertRange, FileRange};
 pub use read::{Extents, Mapping, depth, iterate, lookup, next_extent, path};
 pub use remove::{RemoveLimits, RemovePlan, Removed, plan_remove, remove};
+pub use shift::{
+    ShiftLimits, ShiftPlan, plan_shift_left, plan_shift_right, shift_left, shift_right,
+};
 pub use store::{NodeRead, NodeStore, ROOT_LEN};
+pub use unwrite::{UnwriteLimits, UnwritePlan, plan_unwrite, unwrite};
 pub use verify::{Census, verify};
 pub use zero_out::{ZeroOut, ZeroRange, plan_zero_out};
 
 /// Pure list operations, for those who test or reuse them without a tree.
 pub mod list {
-    pub use crate::entries::{Place, continues, plan_convert, plan_insert, plan_remove};
+    pub use crate::entries::{
+        Place, continues, plan_convert, plan_insert, plan_remove, plan_unwrite,
+    };
 }

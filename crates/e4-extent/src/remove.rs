@@ -79,13 +79,7 @@ pub fn plan_remove<S: NodeRead>(
             remaining: None,
         });
     }
-    let (depth, root) = load_root(store)?;
-    let mut tail = Tail {
-        store,
-        range,
-        leaves_left: limits.leaves.max(1),
-    };
-    let cut = tail.walk(&root, usize::from(depth), FileRange::ALL)?;
+    let cut = first_of_last_leaves(store, range, limits.leaves.max(1))?;
     let mut from = cut.unwrap_or(range.start).max(range.start);
     let wanted = FileRange::new(from, range.end);
     let selection = Selection {
@@ -144,7 +138,22 @@ fn last_extents(touched: &Touched, range: FileRange, count: u32) -> FileBlock {
     }
 }
 
-/// Finds where the last leaves of a range begin, reading index nodes only.
+/// Where the last `leaves` leaves of a range begin, if there are more of them: reads index nodes only.
+pub(crate) fn first_of_last_leaves<S: NodeRead>(
+    store: &S,
+    range: FileRange,
+    leaves: u32,
+) -> Result<Option<FileBlock>, TreeError<S::Error>> {
+    let (depth, root) = load_root(store)?;
+    let mut tail = Tail {
+        store,
+        range,
+        leaves_left: leaves,
+    };
+    tail.walk(&root, usize::from(depth), FileRange::ALL)
+}
+
+/// See [`first_of_last_leaves`].
 struct Tail<'a, S> {
     store: &'a S,
     range: FileRange,

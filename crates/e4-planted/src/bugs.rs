@@ -154,6 +154,12 @@ bugs! {
     SizeComesBack in "e4 data/truncate",
     /// Published ranges of blocks that were unmapped stay published.
     ForgetOverlayClear in "e4 data/truncate",
+    /// Zero range leaves what was published and not yet recorded readable.
+    ZeroRangeKeepsPublished in "e4 data/zero",
+    /// A block is overwritten under its new number before that is durable.
+    ShiftNotDurable in "e4 data/shift",
+    /// Collapse and insert range move blocks whose data is published under the old numbers only.
+    ShiftWithoutRecording in "e4 data/shift",
     /// The bits of unmapped blocks stay set.
     LeakBlocks in "e4 data/truncate",
     /// S17: an insertion reserves too few journal credits.

@@ -246,6 +246,14 @@ pub enum Error {
         /// Bytes.
         len: u64,
     },
+    /// A search for data or holes that begins behind the end of file.
+    #[error("byte {at} is not before the end of file, {size}")]
+    BehindEnd {
+        /// Where the search began.
+        at: ByteOffset,
+        /// Size of the file in bytes.
+        size: u64,
+    },
     /// An argument that makes no sense.
     #[error("invalid argument: {what}")]
     Invalid {
@@ -284,6 +292,7 @@ impl Error {
         const EPERM: i32 = 1;
         const ENOENT: i32 = 2;
         const EIO: i32 = 5;
+        const ENXIO: i32 = 6;
         const E2BIG: i32 = 7;
         const EAGAIN: i32 = 11;
         const EACCES: i32 = 13;
@@ -335,6 +344,7 @@ impl Error {
             Self::SymlinkLoop { .. } => ELOOP,
             Self::NoSpace { .. } => ENOSPC,
             Self::FileTooBig { .. } => EFBIG,
+            Self::BehindEnd { .. } => ENXIO,
             Self::Invalid { .. } | Self::NotARegularFile { .. } => EINVAL,
             Self::ReadOnly { .. } => EROFS,
             Self::Unsupported { .. } => EOPNOTSUPP,

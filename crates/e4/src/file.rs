@@ -2,13 +2,14 @@
 
 use e4_completion::{Drain, Intent, Observer};
 use e4_device::AlignedBuf;
-use e4_format::{ByteOffset, Extent, FileType, InodeNo, Timestamp};
+use e4_format::{ByteOffset, Extent, FileBlock, FileType, InodeNo, Timestamp};
 use e4_planted::planted;
 use e4_sync::Arc;
 
 use crate::cache::ReadAhead;
 use crate::data::context::{Ack, Io, Origin, Then};
 use crate::data::converter::Conv;
+use crate::data::shift::Shift;
 use crate::data::sync::What;
 use crate::data::write::Pocket;
 use crate::error::{Error, Result};
@@ -24,6 +25,22 @@ pub enum FallocateMode {
     AllocateKeepSize,
     /// Free the blocks of the range; it reads as zeros afterwards.
     PunchHole,
+    /// Make the range read as zeros and keep it allocated (whole blocks become unwritten), and extend the file to its end.
+    ZeroRange,
+    /// As `ZeroRange`, and leave the size alone.
+    ZeroRangeKeepSize,
+    /// Take the range out of the file: what lies behind it moves up. Whole blocks, ending before the end of file.
+    CollapseRange,
+    /// Put a hole of the range's length in at its beginning: what lies there and behind moves down. Whole blocks,
+    /// beginning before the end of file.
+    InsertRange,
+}
+
+impl FallocateMode {
+    /// An append-only file may be preallocated, and nothing else.
+    fn only_adds(self) -> bool {
+        matches!(self, Self::Allocate | Self::AllocateKeepSize)
+    }
 }
 
 /// What is known about an inode.
@@ -280,12 +297,17 @@ impl File {
         Ok(n)
     }
 
-    /// Allocates or frees blocks of a byte range.
+    /// Allocates, frees, zeroes or moves blocks of a byte range. All but the plain allocations wait for I/O in flight
+    /// there (collapse and insert: from there to the end) and hold newcomers off.
+    ///
+    /// Collapse and insert range are one transaction in files of few extents; in others a crash may leave the hole
+    /// they move somewhere on its way, with every surviving byte in the file once.
     ///
     /// # Errors
-    /// No space (what was allocated stays), an earlier failed write that this file has not heard of, damage.
+    /// No space (what was allocated stays), an earlier failed write that this file has not heard of, damage;
+    /// [`Error::Invalid`] for a length of 0 and for what collapse and insert range cannot do.
     pub fn fallocate(&self, mode: FallocateMode, at: u64, len: u64) -> Result<()> {
-        self.check_changeable()?;
+        self.check_may_write(mode.only_adds().then(|| ByteOffset::new(u64::MAX)))?;
         if len == 0 {
             return Err(Error::Invalid {
                 what: "a length of 0",
@@ -299,7 +321,17 @@ impl File {
         // Reserved blocks of the range count as space; and what changes below the cache leaves it.
         let pages = match mode {
             FallocateMode::PunchHole => shared.pages_to_discard(inode, bytes)?,
+            FallocateMode::CollapseRange | FallocateMode::InsertRange => {
+                shared.quiet_pages(inode, at..u64::MAX)?
+            }
             _ => shared.quiet_pages(inode, bytes)?,
+        };
+        let hold_off = |bytes: core::ops::Range<u64>| {
+            shared
+                .engine
+                .drain(inode, bytes, Drain::Exclusive, self.observer(), &|| {
+                    shared.drive()
+                })
         };
         match mode {
             FallocateMode::Allocate => shared.preallocate(inode, &target?, false),
@@ -312,14 +344,30 @@ impl File {
                 } else {
                     shared.whole_blocks(&target)
                 };
-                let guard =
-                    shared
-                        .engine
-                        .drain(inode, held, Drain::Exclusive, self.observer(), &|| {
-                            shared.drive()
-                        })?;
+                let guard = hold_off(held)?;
                 pages.discard();
                 let done = shared.punch(inode, &target);
+                pages.changed();
+                drop(guard);
+                done
+            }
+            FallocateMode::ZeroRange | FallocateMode::ZeroRangeKeepSize => {
+                let target = target?;
+                let guard = hold_off(shared.whole_blocks(&target))?;
+                let keep_size = mode == FallocateMode::ZeroRangeKeepSize;
+                let done = shared.zero_range(inode, &target, keep_size);
+                pages.changed();
+                drop(guard);
+                done
+            }
+            FallocateMode::CollapseRange | FallocateMode::InsertRange => {
+                let target = target?;
+                let guard = hold_off(target.at..u64::MAX)?;
+                let way = match mode {
+                    FallocateMode::CollapseRange => Shift::Left,
+                    _ => Shift::Right,
+                };
+                let done = shared.shift(inode, &target, way);
                 pages.changed();
                 drop(guard);
                 done
@@ -371,10 +419,7 @@ impl File {
     /// # Errors
     /// Damage.
     pub fn extents(&self) -> Result<Vec<Extent>> {
-        self.check_regular()?;
-        self.shared().flush_pages(self.inode(), 0..u64::MAX)?;
-        let state = self.inode().data();
-        state.extents(&state.core.read())
+        self.extents_from(FileBlock::new(0), usize::MAX)
     }
 
     /// Waits for all I/O submitted before the call, on any handle, without holding anybody off.

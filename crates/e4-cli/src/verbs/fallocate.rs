@@ -1,4 +1,4 @@
-//! `e4 fallocate`: reserve blocks, punch holes, dig holes; util-linux's letters.
+//! `e4 fallocate`: reserve blocks, punch and dig holes, zero, collapse and insert ranges; util-linux's letters.
 
 use anyhow::Result;
 use clap::Args;
@@ -16,13 +16,16 @@ use crate::size;
 /// Reserve blocks for a file, or take blocks away from its middle.
 ///
 /// Reserved blocks are unwritten: they read as zeros and cost no I/O until data comes. A file that does
-/// not exist is created (not by -p and -d).
+/// not exist is created (not by -p, -d, -c and -i).
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
   e4 fallocate -l 1G disk.img:/big            reserve 1 GiB
   e4 fallocate -n -o 1G -l 1G disk.img:/big   another one past the end, size unchanged
   e4 fallocate -p -o 4K -l 8K disk.img:/big   punch a hole of 8 KiB
+  e4 fallocate -z -o 4K -l 8K disk.img:/big   make 8 KiB read as zeros and keep them reserved
+  e4 fallocate -c -o 4K -l 8K disk.img:/big   cut 8 KiB out of the middle
+  e4 fallocate -i -o 4K -l 8K disk.img:/big   put 8 KiB of hole into the middle
   e4 fallocate -d disk.img:/big               turn written zeros into holes")]
 pub struct FallocateArgs {
     #[command(flatten)]
@@ -43,8 +46,19 @@ pub struct FallocateArgs {
     /// Free the range's blocks: it reads as zeros afterwards (implies -n)
     #[arg(short = 'p', long)]
     punch_hole: bool,
+    /// Make the range read as zeros; its blocks stay reserved
+    #[arg(short = 'z', long, conflicts_with = "punch_hole")]
+    zero_range: bool,
+    /// Take the range out of the file: what lies behind it moves up. Whole blocks
+    #[arg(short = 'c', long, conflicts_with_all = ["punch_hole", "zero_range", "keep_size"])]
+    collapse_range: bool,
+    /// Put a hole in at the offset: what lies there moves down. Whole blocks
+    #[arg(short = 'i', long,
+          conflicts_with_all = ["punch_hole", "zero_range", "keep_size", "collapse_range"])]
+    insert_range: bool,
     /// Look for written blocks full of zeros and free them (implies -n)
-    #[arg(short = 'd', long, conflicts_with_all = ["punch_hole", "keep_size"])]
+    #[arg(short = 'd', long, conflicts_with_all =
+          ["punch_hole", "keep_size", "zero_range", "collapse_range", "insert_range"])]
     dig_holes: bool,
 }
 
@@ -54,7 +68,7 @@ pub struct FallocateArgs {
 /// No space, no such file (-p, -d), or the image's.
 pub fn run(args: &FallocateArgs, ui: &Ui) -> Outcome {
     let fs = session::mount(&args.location.image, Access::Write, ui)?;
-    let create = !args.punch_hole && !args.dig_holes;
+    let create = !(args.punch_hole || args.dig_holes || args.collapse_range || args.insert_range);
     let flags = OpenFlags {
         write: true,
         create,
@@ -70,11 +84,7 @@ pub fn run(args: &FallocateArgs, ui: &Ui) -> Outcome {
             size::grouped(freed)
         ));
     } else {
-        let mode = match (args.punch_hole, args.keep_size) {
-            (true, _) => FallocateMode::PunchHole,
-            (false, true) => FallocateMode::AllocateKeepSize,
-            (false, false) => FallocateMode::Allocate,
-        };
+        let mode = mode_of(args);
         let length = args.length.unwrap_or(0);
         file.fallocate(mode, args.offset, length).or_try(|| {
             let stat = fs.statfs();
@@ -89,6 +99,19 @@ pub fn run(args: &FallocateArgs, ui: &Ui) -> Outcome {
     drop(file);
     fs.unmount()?;
     Ok(Status::SUCCESS)
+}
+
+/// What the flags say; clap has refused what contradicts itself.
+fn mode_of(args: &FallocateArgs) -> FallocateMode {
+    match (args.zero_range, args.keep_size) {
+        _ if args.punch_hole => FallocateMode::PunchHole,
+        _ if args.collapse_range => FallocateMode::CollapseRange,
+        _ if args.insert_range => FallocateMode::InsertRange,
+        (true, true) => FallocateMode::ZeroRangeKeepSize,
+        (true, false) => FallocateMode::ZeroRange,
+        (false, true) => FallocateMode::AllocateKeepSize,
+        (false, false) => FallocateMode::Allocate,
+    }
 }
 
 /// Frees the written blocks that hold only zeros; returns how many bytes.

@@ -88,7 +88,7 @@ pub(crate) fn size(normal: usize, long: usize) -> usize {
 
 /// Runs `op` with the k-th read and then the k-th allocation failing, for all k. `check` sees the
 /// store after a success; after a failure the tree must be what it was.
-fn with_failures<T, E: core::fmt::Debug>(
+pub(crate) fn with_failures<T, E: core::fmt::Debug>(
     before: &MemStore,
     reads: u64,
     allocs: u64,

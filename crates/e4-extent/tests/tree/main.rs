@@ -9,6 +9,7 @@ mod hostile;
 mod model;
 mod random;
 mod schedules;
+mod shift;
 mod speed;
 mod store;
 mod zero_out;

@@ -9,7 +9,7 @@
 //! - What the kernel has not written back yet is no hole: before `SEEK_HOLE` and `SEEK_DATA` are answered, it writes.
 
 use e4::{AlignedBuf, FallocateMode, File};
-use e4_format::{ExtentState, InodeFlags};
+use e4_format::InodeFlags;
 use e4_fuse_transport::{Caller, Errno, Handle, NodeId, OpenReply};
 use e4_sync::Mutex;
 use e4_sync::atomic::Ordering;
@@ -149,15 +149,8 @@ impl State {
             0 => file.fallocate(FallocateMode::Allocate, at, len)?,
             FALLOC_KEEP_SIZE => file.fallocate(FallocateMode::AllocateKeepSize, at, len)?,
             PUNCH => file.fallocate(FallocateMode::PunchHole, at, len)?,
-            FALLOC_ZERO_RANGE | ZERO_KEEP => {
-                file.fallocate(FallocateMode::PunchHole, at, len)?;
-                let how = if mode == ZERO_KEEP {
-                    FallocateMode::AllocateKeepSize
-                } else {
-                    FallocateMode::Allocate
-                };
-                file.fallocate(how, at, len)?;
-            }
+            FALLOC_ZERO_RANGE => file.fallocate(FallocateMode::ZeroRange, at, len)?,
+            ZERO_KEEP => file.fallocate(FallocateMode::ZeroRangeKeepSize, at, len)?,
             _ => return Err(Fail(Errno::OPNOTSUPP)),
         }
         self.bypass(&open, at, len);
@@ -179,30 +172,12 @@ impl State {
             // Dropping the cache writes first what is dirty in it.
             self.drop_cache(node, 0, 0);
         }
-        let size = open.file.size();
-        if offset >= size {
-            return Err(Fail(Errno::NXIO));
-        }
-        let block = u64::from(self.block_size);
-        let mut at = offset;
-        for extent in open.file.extents()? {
-            if extent.state != ExtentState::Written {
-                continue;
-            }
-            let start = u64::from(extent.block.get()) * block;
-            let end = start + u64::from(extent.len) * block;
-            if end <= at {
-                continue;
-            }
-            match whence {
-                SEEK_DATA if start < size => return Ok(at.max(start)),
-                SEEK_HOLE if start <= at => at = end,
-                _ => break,
-            }
-        }
         match whence {
-            SEEK_HOLE => Ok(at.min(size)),
-            SEEK_DATA => Err(Fail(Errno::NXIO)),
+            SEEK_HOLE => Ok(open.file.seek_hole(offset)?),
+            SEEK_DATA => {
+                let found = open.file.seek_data(offset)?;
+                found.ok_or(Fail(Errno::NXIO))
+            }
             _ => Err(Fail(Errno::INVAL)),
         }
     }

@@ -129,7 +129,8 @@ impl<'a> Run<'a> {
             52..58 => self.sync(n, true),
             58..63 => self.sync(n, false),
             63..64 => self.sync_all(),
-            64..70 => self.punch(n),
+            64..68 => self.punch(n),
+            68..70 => self.zero(n),
             70..74 => self.truncate_down(n),
             74..77 => self.truncate_up(n),
             77..84 => self.fallocate(n),
@@ -448,6 +449,25 @@ impl<'a> Run<'a> {
         actor
             .file
             .fallocate(FallocateMode::PunchHole, range.start, len)?;
+        self.ledger.acknowledged(promise);
+        Ok(())
+    }
+
+    fn zero(&mut self, n: usize) -> e4::Result<()> {
+        let range = self.range();
+        let extend = self.rng.chance(1, 2);
+        let actor = &self.actors[n];
+        let mode = if extend {
+            FallocateMode::ZeroRange
+        } else {
+            FallocateMode::ZeroRangeKeepSize
+        };
+        if extend && range.end > actor.file.size() {
+            self.ledger.size_possible(actor.id, range.end);
+        }
+        let promise = self.ledger.zero(actor.id, range.clone());
+        let len = range.end - range.start;
+        actor.file.fallocate(mode, range.start, len)?;
         self.ledger.acknowledged(promise);
         Ok(())
     }

@@ -105,9 +105,25 @@ fn truncate(lab: &Lab) {
     lab.truncate(0..1, &lab.file.observer()).expect("no error");
 }
 
-/// Punch, collapse, insert, zero: as truncate, over a range in the middle.
+/// Punch: as truncate, over a range in the middle.
 fn punch(lab: &Lab) {
     lab.truncate(0..4, &lab.file.observer()).expect("no error");
+}
+
+/// Zero range: as punch, exactly the range.
+fn zero(lab: &Lab) {
+    lab.truncate(0..1, &lab.file.observer()).expect("no error");
+}
+
+/// Collapse and insert range: from the range to the end of the largest file.
+fn shift(lab: &Lab) {
+    let o = lab.file.observer();
+    let everything = 0..u64::MAX;
+    let guard = lab
+        .engine
+        .drain(&lab.file, everything, Drain::Exclusive, &o, NO_DRIVE)
+        .expect("no error");
+    lab.free(&guard, 0..4);
 }
 
 /// fallocate over the range re-validates after waiting for what is in flight.
@@ -182,6 +198,27 @@ row! { punch:
     m_punch_p3 3 Wait;
     m_punch_p4 4 Wait;
     m_punch_p6 6 Wait;
+}
+row! { zero:
+    m_zero_p1 1 Wait;
+    m_zero_p2 2 Help;
+    m_zero_p3 3 Wait;
+    m_zero_p4 4 Wait;
+    m_zero_p6 6 Wait;
+}
+row! { shift:
+    m_collapse_p1 1 Wait;
+    m_collapse_p2 2 Help;
+    m_collapse_p3 3 Wait;
+    m_collapse_p4 4 Wait;
+    m_collapse_p6 6 Wait;
+}
+row! { shift:
+    m_insert_p1 1 Wait;
+    m_insert_p2 2 Help;
+    m_insert_p3 3 Wait;
+    m_insert_p4 4 Wait;
+    m_insert_p6 6 Wait;
 }
 row! { fallocate:
     m_fallocate_p1 1 Wait;

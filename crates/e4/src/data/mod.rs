@@ -6,7 +6,8 @@
 //!   pump.rs             who polls the device                inflight.rs  completions into the engine
 //!   converter.rs        publish                             record.rs    the extent tree, in a handle
 //!   charge.rs           what recording may cost             zero_out.rs  when there is no space for it
-//!   fallocate.rs, truncate.rs, punch.rs                     sync.rs      fsync, O_DSYNC, sync
+//!   fallocate.rs, truncate.rs, punch.rs, zero.rs, shift.rs  sync.rs      fsync, O_DSYNC, sync
+//!                                                           seek.rs      SEEK_DATA, SEEK_HOLE, extents
 //! ```
 
 pub(crate) mod charge;
@@ -18,10 +19,13 @@ pub(crate) mod pump;
 mod punch;
 mod read;
 pub(crate) mod record;
+mod seek;
+pub(crate) mod shift;
 mod slab;
 pub(crate) mod sync;
 pub(crate) mod truncate;
 pub(crate) mod write;
+mod zero;
 mod zero_out;
 
 pub(crate) use fallocate::insert_credits;

@@ -5,7 +5,7 @@
 //! is needed.
 
 use e4_extent::FileRange;
-use e4_format::{ByteOffset, FileBlock};
+use e4_format::FileBlock;
 
 use super::write::Target;
 use crate::error::Result;
@@ -16,24 +16,8 @@ impl Shared {
     /// Makes `target` a hole. The size stays.
     pub(crate) fn punch(&self, inode: &Inode, target: &Target) -> Result<()> {
         let state = inode.data();
-        let bs = self.sb.block_size();
-        let head = bs.within(ByteOffset::new(target.at)) as usize;
-        let tail = bs.within(ByteOffset::new(target.end)) as usize;
-        let (first, last) = (target.blocks.start, target.blocks.end);
-        if head != 0 && last - first == 1 {
-            let end = if tail == 0 { bs.len() } else { tail };
-            self.zero_part(inode, first, head..end)?;
-        } else {
-            if head != 0 {
-                self.zero_part(inode, first, head..bs.len())?;
-            }
-            if tail != 0 {
-                self.zero_part(inode, last - 1, 0..tail)?;
-            }
-        }
-        let start = first + u32::from(head != 0);
-        let end = last - u32::from(tail != 0);
-        let mut range = FileRange::new(FileBlock::new(start), FileBlock::new(end.max(start)));
+        let inner = self.zero_edges(inode, target)?;
+        let mut range = FileRange::new(FileBlock::new(inner.start), FileBlock::new(inner.end));
         loop {
             let credits = { state.remove_credits(&state.core.read())? };
             let mut handle = self.meta.start(credits)?;

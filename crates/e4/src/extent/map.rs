@@ -48,6 +48,17 @@ impl Piece {
 /// The answer for a range; usually one piece.
 pub(crate) type Pieces = SmallVec<[Piece; 2]>;
 
+/// The result of [`InodeState::find`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// The first block of it.
+    At(u32),
+    /// There is none in the range.
+    Nothing,
+    /// None before this block.
+    GoOnAt(u32),
+}
+
 impl InodeState {
     /// Maps `range`. The caller holds the tree lock; what keeps the answer true afterwards is its
     /// admission (nothing unmaps or moves blocks under one).
@@ -71,6 +82,41 @@ impl InodeState {
             at = end;
         }
         Ok(pieces)
+    }
+
+    /// The first piece of `range` that `wanted` accepts; or where to go on after `lookups_max` lookups.
+    pub(crate) fn find(
+        &self,
+        core: &Core,
+        range: Range<u32>,
+        lookups_max: u32,
+        wanted: impl Fn(Mapped) -> bool,
+    ) -> Result<Found> {
+        let view = TreeView::new(self, core);
+        let mut at = range.start;
+        for _ in 0..lookups_max {
+            if at >= range.end {
+                return Ok(Found::Nothing);
+            }
+            let mapping = core
+                .status
+                .lookup(&view, FileBlock::new(at))
+                .map_err(|e| tree_error(self, e))?;
+            let end = mapping.blocks().end.get().min(range.end).max(at + 1);
+            let mut pieces = Pieces::new();
+            match mapping {
+                Mapping::Hole(_) => pieces.push(Piece {
+                    blocks: at..end,
+                    to: Mapped::Hole,
+                }),
+                Mapping::Extent(extent) => self.push_extent(&extent, at..end, &mut pieces)?,
+            }
+            if let Some(piece) = pieces.into_iter().find(|p| wanted(p.to)) {
+                return Ok(Found::At(piece.blocks.start));
+            }
+            at = end;
+        }
+        Ok(Found::GoOnAt(at))
     }
 
     fn push_extent(&self, extent: &Extent, range: Range<u32>, pieces: &mut Pieces) -> Result<()> {
@@ -111,14 +157,20 @@ impl InodeState {
         Ok(())
     }
 
-    /// All extents of the file, published ranges shown as written, neighbours merged.
-    pub(crate) fn extents(&self, core: &Core) -> Result<Vec<Extent>> {
+    /// At most `limit` extents from block `from` on, published ranges shown as written, neighbours merged.
+    pub(crate) fn extents_from(
+        &self,
+        core: &Core,
+        from: FileBlock,
+        limit: usize,
+    ) -> Result<Vec<Extent>> {
         let view = TreeView::new(self, core);
         let mut out: Vec<Extent> = Vec::new();
-        for extent in e4_extent::iterate(&view, FileRange::ALL) {
+        for extent in e4_extent::iterate(&view, FileRange::new(from, FileRange::ALL.end)) {
             let extent = extent.map_err(|e| tree_error(self, e))?;
             let mut pieces = Pieces::new();
-            self.push_extent(&extent, extent.block.get()..extent.end(), &mut pieces)?;
+            let start = extent.block.max(from);
+            self.push_extent(&extent, start.get()..extent.end(), &mut pieces)?;
             for piece in pieces {
                 let (start, state) = match piece.to {
                     Mapped::Written(at) => (at, ExtentState::Written),
@@ -131,8 +183,10 @@ impl InodeState {
                     start,
                     state,
                 };
+                let full = out.len() >= limit;
                 match out.last_mut() {
                     Some(last) if last.can_merge(&next) => last.len += next.len,
+                    _ if full => return Ok(out),
                     _ => out.push(next),
                 }
             }

@@ -10,7 +10,7 @@ mod map;
 mod status;
 mod store;
 
-pub(crate) use map::{Mapped, Piece};
+pub(crate) use map::{Found, Mapped, Piece};
 pub(crate) use status::Status;
 pub(crate) use store::{
     NodeBytes, TreeEdit, TreeView, learn_tight, read_node, shape, tree, tree_error,
