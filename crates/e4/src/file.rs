@@ -337,8 +337,7 @@ impl File {
             FallocateMode::Allocate => shared.preallocate(inode, &target?, false),
             FallocateMode::AllocateKeepSize => shared.preallocate(inode, &target?, true),
             FallocateMode::PunchHole => {
-                // A range that reaches past the largest file punches to its end.
-                let target = target.or_else(|_| shared.target_to_end(ByteOffset::new(at)))?;
+                let target = target?;
                 let held = if planted!(PunchWithoutDrain) {
                     0..0
                 } else {

@@ -26,7 +26,7 @@ impl Filesystem {
     fn parent(&self, path: &str) -> Result<(Node, Vec<u8>)> {
         let shared = &self.mounted().shared;
         shared.check_open()?;
-        let (dir, name, _) = shared.walk(path, Last::Keep)?;
+        let (dir, name, _) = shared.walk(path, Last::Name)?;
         Ok((self.node_of(dir), name))
     }
 

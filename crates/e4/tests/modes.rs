@@ -1,25 +1,8 @@
 //! Zero, collapse and insert range, SEEK_DATA and SEEK_HOLE, against an array of bytes; many extents and few, asynchronous
 //! writes in flight and published but unrecorded; afterwards e2fsck.
 
-use std::path::Path;
-use std::process::Command;
-
 use e4::{AlignedBuf, FallocateMode as Mode, File, Filesystem, MountOptions, OpenFlags};
-
-fn fsck(path: &Path) {
-    match Command::new("e2fsck").arg("-fn").arg(path).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}",
-            String::from_utf8_lossy(&out.stdout)
-        ),
-        Err(e) => {
-            let must = std::env::var_os("E4_REQUIRE_ORACLES").is_some();
-            assert!(!must, "e2fsck: {e}");
-            eprintln!("SKIPPED: e2fsck is not installed; the image was not checked by it");
-        }
-    }
-}
+use e4_judges::fsck;
 
 struct Disk {
     dir: tempfile::TempDir,
@@ -29,7 +12,7 @@ struct Disk {
 
 impl Disk {
     fn new(size: u64, block: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = e4_judges::scratch();
         let options = e4::device::OpenOptions {
             create: Some(size),
             ..Default::default()
@@ -61,7 +44,7 @@ impl Disk {
 
     fn check(&mut self) {
         self.fs.take().unwrap().unmount().unwrap();
-        fsck(&self.dir.path().join("disk.img"));
+        fsck(&self.dir.path().join("disk.img"), "afterwards");
     }
 }
 

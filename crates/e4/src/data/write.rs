@@ -78,12 +78,6 @@ impl Shared {
         byte(target.blocks.start)..byte(target.blocks.end)
     }
 
-    /// From a byte to the end of the largest file.
-    pub(crate) fn target_to_end(&self, at: ByteOffset) -> Result<Target> {
-        let end = self.sb.block_size().byte_of_file(FileBlock::MAX).get();
-        self.target(at, end.saturating_sub(at.get()).max(1))
-    }
-
     /// Reaps what is there; how waiters inside the engine make progress.
     pub(crate) fn drive(&self) -> bool {
         if self.pump.in_flight() == 0 {

@@ -14,11 +14,15 @@ const NAME_MAX: usize = 255;
 /// Longest link target: what fits a page on every system.
 const TARGET_MAX: u64 = 4096;
 
-/// Whether the last component may be a symbolic link that is followed.
+/// What is wanted of the last component.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Last {
+    /// What it stands for, links followed.
     Follow,
+    /// What it stands for, be it a link.
     Keep,
+    /// Its name only, whatever it is: it is not looked up.
+    Name,
 }
 
 impl Shared {
@@ -48,13 +52,16 @@ impl Shared {
             let Some(name) = todo.pop() else {
                 return Ok((dir.clone(), b".".to_vec(), Some(dir)));
             };
-            if name.len() > NAME_MAX {
-                return Err(Error::NameTooLong { len: name.len() });
-            }
             if dir.data().kind != Some(FileType::Directory) {
                 return Err(Error::NotADirectory {
                     path: path.to_owned(),
                 });
+            }
+            if last == Last::Name && todo.is_empty() {
+                return Ok((dir, name, None));
+            }
+            if name.len() > NAME_MAX {
+                return Err(Error::NameTooLong { len: name.len() });
             }
             let found = {
                 let _names = dir.data().namespace.read();

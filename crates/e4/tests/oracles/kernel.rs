@@ -14,7 +14,12 @@ impl LoopMount {
     /// Mounts an image, or says why not.
     pub(crate) fn new(image: &Path, read_only: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let options = if read_only { "loop,ro,noload" } else { "loop" };
+        // Device files made by tests must not be devices.
+        let options = if read_only {
+            "loop,nodev,ro,noload"
+        } else {
+            "loop,nodev"
+        };
         let out = Command::new("mount")
             .args(["-t", "ext4", "-o", options])
             .arg(image)

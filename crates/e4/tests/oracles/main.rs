@@ -3,7 +3,7 @@
 //!
 //! A tool or privilege that is missing is said aloud; with `E4_REQUIRE_ORACLES=1` it is a failure.
 
+mod differential;
 mod kernel;
 mod matrix;
-mod names;
 mod workload;

@@ -1,11 +1,24 @@
-//! One operation, and how they are drawn.
+//! One operation on names or on an open file, and how they are drawn.
 
 use e4::format::FileType;
-use e4::{Filesystem, RenameFlags, XattrSet};
+use e4::{RenameFlags, XattrSet};
 
+use super::handle::{self, Do};
+use super::ours::Ours;
 use crate::workload::Rng;
 
-/// An operation on paths below the root, without a leading slash.
+/// What an operation answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    Done,
+    Bytes(Vec<u8>),
+    At(u64),
+}
+
+/// Its answer, or the error number.
+pub(super) type Answer = Result<Said, i32>;
+
+/// An operation on paths below the sequence's directory, without a leading slash.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Make(String, FileType, u16, u32),
@@ -22,6 +35,8 @@ pub(super) enum Op {
     Write(String, u64, Vec<u8>),
     SetXattr(String, String, Vec<u8>, XattrSet),
     RemoveXattr(String, String),
+    /// On the file open in a slot.
+    On(usize, Do),
 }
 
 fn name(rng: &mut Rng) -> String {
@@ -41,11 +56,8 @@ fn any_path(rng: &mut Rng) -> String {
 }
 
 /// A path in a directory that exists, mostly.
-fn path(rng: &mut Rng, fs: &Filesystem) -> String {
-    let is_dir = |path: &str| {
-        let kind = fs.lookup(path, true).ok().and_then(|node| node.kind());
-        kind == Some(FileType::Directory)
-    };
+pub(super) fn path(rng: &mut Rng, fs: &Ours) -> String {
+    let is_dir = |path: &str| fs.kind(path) == Some(FileType::Directory);
     for _ in 0..4 {
         let path = any_path(rng);
         if is_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir)) {
@@ -56,23 +68,26 @@ fn path(rng: &mut Rng, fs: &Filesystem) -> String {
 }
 
 /// A path that exists, mostly.
-fn existing(rng: &mut Rng, fs: &Filesystem) -> String {
+pub(super) fn existing(rng: &mut Rng, fs: &Ours) -> String {
     for _ in 0..10 {
         let path = any_path(rng);
-        if fs.stat(&path).is_ok() {
+        if fs.exists(&path) {
             return path;
         }
     }
     path(rng, fs)
 }
 
-fn bytes(rng: &mut Rng, len: u64) -> Vec<u8> {
+pub(super) fn bytes(rng: &mut Rng, len: u64) -> Vec<u8> {
     (0..len).map(|_| rng.below(256) as u8).collect()
 }
 
 impl Op {
-    pub(super) fn random(rng: &mut Rng, fs: &Filesystem) -> Self {
+    pub(super) fn random(rng: &mut Rng, fs: &Ours) -> Self {
         let mode = rng.below(0o1000) as u16;
+        if rng.below(5) < 3 {
+            return handle::random(rng, fs);
+        }
         match rng.below(100) {
             0..=17 => Self::Make(path(rng, fs), FileType::Regular, mode, 0),
             18..=29 => Self::Make(path(rng, fs), FileType::Directory, mode | 0o700, 0),
@@ -109,8 +124,7 @@ impl Op {
             82..=84 => Self::Truncate(existing(rng, fs), rng.below(200_000)),
             85..=88 => {
                 let path = existing(rng, fs);
-                let regular = |s: e4::Stat| s.file_type == Some(FileType::Regular);
-                if fs.stat(&path).is_ok_and(regular) {
+                if fs.kind(&path) == Some(FileType::Regular) {
                     let (at, len) = (rng.below(100_000), 1 + rng.below(5000));
                     Self::Write(path, at, bytes(rng, len))
                 } else {
@@ -122,7 +136,7 @@ impl Op {
     }
 }
 
-fn special(rng: &mut Rng, fs: &Filesystem, mode: u16) -> Op {
+fn special(rng: &mut Rng, fs: &Ours, mode: u16) -> Op {
     let kinds = [
         FileType::Fifo,
         FileType::Socket,
@@ -138,7 +152,7 @@ fn special(rng: &mut Rng, fs: &Filesystem, mode: u16) -> Op {
 }
 
 /// Neither absolute targets nor `..`: they lead out of the kernel's mount.
-fn symlink(rng: &mut Rng, fs: &Filesystem) -> Op {
+fn symlink(rng: &mut Rng, fs: &Ours) -> Op {
     let target = match rng.below(4) {
         0 => format!("{:z>1$}", "", 50 + rng.below(20) as usize),
         1 => format!("{:y>1$}", "", 1 + rng.below(900) as usize),
@@ -149,11 +163,9 @@ fn symlink(rng: &mut Rng, fs: &Filesystem) -> Op {
 }
 
 /// setgid for directories only: elsewhere other system calls take it away again.
-fn chmod(rng: &mut Rng, fs: &Filesystem, mode: u16) -> Op {
+fn chmod(rng: &mut Rng, fs: &Ours, mode: u16) -> Op {
     let path = existing(rng, fs);
-    let dir = fs
-        .stat(&path)
-        .is_ok_and(|s| s.file_type == Some(FileType::Directory));
+    let dir = fs.kind(&path) == Some(FileType::Directory);
     let mode = if dir {
         0o700 | mode | (rng.below(4) as u16) << 9 & 0o3000
     } else {
@@ -187,7 +199,7 @@ fn acl(rng: &mut Rng) -> Vec<u8> {
     out
 }
 
-fn xattr(rng: &mut Rng, fs: &Filesystem) -> Op {
+fn xattr(rng: &mut Rng, fs: &Ours) -> Op {
     let path = existing(rng, fs);
     if rng.below(3) == 0 {
         let which = ["access", "default"][rng.below(2) as usize];
