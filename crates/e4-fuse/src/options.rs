@@ -46,6 +46,8 @@ pub struct Options {
     pub sync: bool,
     /// The kernel's page cache collects writes. Off: each write reaches the image before it returns.
     pub writeback: bool,
+    /// Holes in the image where blocks were freed.
+    pub discard: bool,
     /// How long an acknowledged change may stay uncommitted.
     pub commit: Duration,
     /// Threads that take requests.
@@ -70,6 +72,7 @@ impl Default for Options {
             exec: true,
             sync: false,
             writeback: true,
+            discard: false,
             commit: Duration::from_secs(5),
             threads: 4,
             clone_fd: true,
@@ -134,6 +137,8 @@ impl Options {
         match name {
             "ro" => self.read_only = true,
             "rw" => self.read_only = false,
+            "discard" => self.discard = true,
+            "nodiscard" => self.discard = false,
             "noatime" => self.atime = Atime::Never,
             "relatime" | "atime" => self.atime = Atime::Relative,
             "strictatime" => self.atime = Atime::Strict,
@@ -165,8 +170,8 @@ impl Options {
             | "user"
             | "_netdev"
             | "nofail" => {}
-            "nobarrier" | "noload" | "norecovery" | "discard" | "dax" | "journal_checksum"
-            | "data_err" | "abort" => {
+            "nobarrier" | "noload" | "norecovery" | "dax" | "journal_checksum" | "data_err"
+            | "abort" => {
                 return Err(BadOption::Unsupported {
                     name: name.to_owned(),
                     why: "this version does not do it",

@@ -115,6 +115,7 @@ impl Mount {
                 read_only: options.read_only,
                 commit_interval: Some(options.commit),
                 attendant: true,
+                discard: options.discard,
                 ..MountOptions::default()
             },
         )?;

@@ -186,6 +186,8 @@ bugs! {
     // The allocator and the trees.
     /// A freed block is handed out before the transaction that freed it has committed.
     ReuseBeforeCommit in "e4 alloc",
+    /// Freed blocks are discarded before the transaction that freed them has committed.
+    DiscardBeforeCommit in "e4 alloc/trim",
     /// A group's free count does not follow its bitmap.
     GroupCountNotStored in "e4 alloc",
     /// A bitmap's checksum is not brought up to date.

@@ -275,6 +275,15 @@ impl Filesystem {
         self.mounted.shared.statfs()
     }
 
+    /// Tells the device that the free blocks in a range of its bytes are not needed: an image file gets holes there. Runs
+    /// shorter than `least` bytes stay. Returns how many bytes.
+    ///
+    /// # Errors
+    /// The image is read-only; the range is empty or begins behind the filesystem's end; damage.
+    pub fn trim(&self, bytes: core::ops::Range<u64>, least: u64) -> Result<u64> {
+        self.mounted.shared.trim(bytes, least)
+    }
+
     /// What the filesystem has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -198,9 +198,11 @@ impl Allocator {
             blocks.clone(),
             Change::Free,
         )?;
+        let early = blocks.clone();
         let first = group.add_pending(handle.tid(), blocks, self.sb.block_size().len());
         slot.update(&group);
         drop(group);
+        self.discard_early(number, early);
         if first {
             self.pending.lock().push((handle.tid(), number));
         }
@@ -311,7 +313,7 @@ impl Allocator {
     }
 
     /// Calls `f` with the bitmap of everything that must not be handed out.
-    fn with_free_map<T>(
+    pub(super) fn with_free_map<T>(
         &self,
         number: GroupNo,
         group: &Group,
@@ -336,7 +338,12 @@ impl Allocator {
     }
 
     /// On first use: compares the bitmap with the descriptor's count and with the system zone.
-    fn check_bitmap(&self, number: GroupNo, slot: &Slot, group: &mut Group) -> Result<()> {
+    pub(super) fn check_bitmap(
+        &self,
+        number: GroupNo,
+        slot: &Slot,
+        group: &mut Group,
+    ) -> Result<()> {
         if group.checked {
             return Ok(());
         }

@@ -136,6 +136,13 @@ impl Group {
         }
     }
 
+    /// What transactions up to `tid` freed.
+    pub(super) fn pending_until(&self, tid: Tid) -> impl Iterator<Item = Range<u32>> + '_ {
+        let frees = self.pending.iter().flat_map(|pending| &pending.frees);
+        let over = frees.filter(move |free| tid.at_or_after(free.tid));
+        over.map(|free| free.blocks.clone())
+    }
+
     /// Gives back what transactions up to `tid` freed; how many blocks.
     pub(super) fn release_pending(&mut self, tid: Tid) -> u32 {
         let Some(pending) = &mut self.pending else {

@@ -7,6 +7,7 @@
 //!   blocks.rs    alloc, free, bitmap and descriptor changes
 //!   inodes.rs    inode numbers
 //!   zone.rs      blocks no file may own
+//!   trim.rs      telling the device what is free
 //! ```
 //!
 //! Decisions:
@@ -33,6 +34,7 @@ mod inodes;
 mod search;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod zone;
 
 use e4_format::{FsBlock, GroupDesc, GroupNo, InodeNo, Superblock, Tid};
@@ -76,6 +78,7 @@ pub(crate) struct Allocator {
     pending: Mutex<Vec<(Tid, GroupNo)>>,
     /// Where the last allocation without a goal succeeded.
     rotor: AtomicU32,
+    discard: trim::Discard,
 }
 
 impl Allocator {
@@ -108,6 +111,7 @@ impl Allocator {
             counters,
             pending: Mutex::new(Rank::LEAF, Vec::new()),
             rotor: AtomicU32::new(0),
+            discard: trim::Discard::NEVER,
         })
     }
 
@@ -183,6 +187,7 @@ impl Allocator {
                 continue;
             };
             let mut group = slot.lock();
+            self.discard_committed(number, &group, tid);
             let released = group.release_pending(tid);
             slot.update(&group);
             // Under the group's lock, so that a condemnation cannot come between.

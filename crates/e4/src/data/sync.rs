@@ -15,6 +15,21 @@ pub(crate) enum What {
 }
 
 impl Shared {
+    /// See [`crate::Filesystem::trim`].
+    pub(crate) fn trim(&self, bytes: core::ops::Range<u64>, least: u64) -> Result<u64> {
+        self.check_writable()?;
+        let bs = u64::from(self.sb.block_size().bytes());
+        let blocks = bytes.start.div_ceil(bs)..bytes.end / bs;
+        if bytes.is_empty() || blocks.start >= self.sb.blocks_count() {
+            return Err(crate::Error::Invalid {
+                what: "a range without a block of the filesystem",
+            });
+        }
+        // What was freed a moment ago counts as free.
+        self.meta.commit_all()?;
+        self.alloc.trim(&*self.device, blocks, least.div_ceil(bs))
+    }
+
     /// Makes everything acknowledged on the inode before the call durable.
     ///
     /// The order of the questions matters: a recording notes its transaction with the inode before it clears the

@@ -53,6 +53,9 @@ pub struct MountOptions {
     /// Run a thread that completes operations nobody waits for ([`crate::File::write_then`]) as soon as their
     /// I/O is over; for servers. Without it, the fallback reaper gets to them within milliseconds.
     pub attendant: bool,
+    /// Tell the device which blocks were freed (an image file gets holes there), once the transaction that freed
+    /// them has committed.
+    pub discard: bool,
     /// Memory for clean metadata blocks, bytes.
     pub metadata_cache: usize,
     /// Memory for cached pages of files, clean and dirty, bytes. At least 64 KiB.
@@ -70,6 +73,7 @@ impl Default for MountOptions {
             commit_interval: Some(Duration::from_secs(5)),
             background: true,
             attendant: false,
+            discard: false,
             metadata_cache: 64 << 20,
             cache_bytes: 128 << 20,
             dirty_expire: Duration::from_secs(5),

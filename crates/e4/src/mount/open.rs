@@ -265,7 +265,10 @@ fn build(
         Arc::clone(&hooks) as Arc<dyn CommitHooks>,
     )?;
     let sb = Arc::new(sb);
-    let alloc = Allocator::load(Arc::clone(&image), Arc::clone(&sb), Arc::clone(&meta))?;
+    let mut alloc = Allocator::load(Arc::clone(&image), Arc::clone(&sb), Arc::clone(&meta))?;
+    if options.discard {
+        alloc.discard_freed(Arc::clone(&device));
+    }
     let shared = Arc::new(Shared {
         image,
         pump: Pump::new(Arc::clone(&device)),
