@@ -31,7 +31,7 @@ impl Shared {
             state.take_written(&mut core);
             // The page that was to carry the size to the disk may have been discarded.
             let size = state.size();
-            if size <= bs.byte_of_file(FileBlock::new(last)).get() {
+            if size <= self.whole_blocks(target).end {
                 core.disk.size = core.disk.size.max(size);
             }
             core.disk.mtime = now;
