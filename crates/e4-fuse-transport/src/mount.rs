@@ -63,7 +63,7 @@ impl MountPlan {
 pub fn mount(dir: &Path, plan: &MountPlan) -> io::Result<OwnedFd> {
     plan.check()?;
     match mount_directly(dir, plan) {
-        Err(Errno::PERM) => mount_by_helper(dir, plan),
+        Err(Errno::PERM | Errno::ACCESS) => mount_by_helper(dir, plan),
         other => Ok(other?),
     }
 }

@@ -5,107 +5,19 @@
 //! `/dev/fuse`; skipped without, unless `E4_REQUIRE_ORACLES` is set.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use e4_fuse::{Mount, Options};
+use support::{Mounted, cannot_mount, skip};
+
+mod support;
 
 /// The server's half; a test only by name.
 #[test]
 fn serve_half() {
-    let Ok(what) = std::env::var("E4_FUSE_SERVE") else {
-        return;
-    };
-    let (image, dir) = what.split_once('|').expect("image|dir");
-    Mount::block_signals().expect("signals");
-    let mount = Mount::new(Path::new(image), Path::new(dir), &Options::default()).expect("mount");
-    println!("\nmounted");
-    mount.serve().expect("serve");
-}
-
-fn skip(why: &str) -> bool {
-    e4_judges::skipped("a mount", why);
-    true
-}
-
-fn cannot_mount() -> bool {
-    let usable = rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists();
-    !usable && skip("mounting needs root and /dev/fuse")
-}
-
-/// A mounted image; unmounted and killed whatever happens.
-struct Mounted {
-    scratch: tempfile::TempDir,
-    server: Child,
-}
-
-impl Mounted {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().expect("a temporary directory");
-        let image = scratch.path().join("disk.img");
-        let device = e4_device::create(&image, 256 << 20).expect("create");
-        e4_mkfs::format(&*device, &e4_mkfs::Params::default(), &mut |_| {}).expect("format");
-        drop(device);
-        fs::create_dir(scratch.path().join("m")).expect("mkdir");
-        let server = Self::serve(scratch.path());
-        Self { scratch, server }
-    }
-
-    fn serve(scratch: &Path) -> Child {
-        let what = format!("{0}/disk.img|{0}/m", scratch.display());
-        let mut server = Command::new(std::env::current_exe().expect("this program"))
-            .args(["serve_half", "--exact", "--nocapture", "--test-threads=1"])
-            .env("E4_FUSE_SERVE", what)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the server");
-        let mut lines = BufReader::new(server.stdout.take().expect("its output")).lines();
-        let ready = lines.any(|line| line.is_ok_and(|l| l == "mounted"));
-        assert!(ready, "the server did not mount");
-        // Its last words must not break its pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        server
-    }
-
-    fn root(&self) -> PathBuf {
-        self.scratch.path().join("m")
-    }
-
-    fn image(&self) -> PathBuf {
-        self.scratch.path().join("disk.img")
-    }
-
-    /// Unmounts as `e4 umount` does, and lets e2fsck judge.
-    fn umount(&mut self) {
-        e4_fuse::umount(&self.root(), false).expect("umount");
-        assert!(self.server.wait().expect("wait").success());
-        fsck(&self.image());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.root())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
-fn fsck(image: &Path) {
-    match Command::new("e2fsck").arg("-fn").arg(image).output() {
-        Ok(out) => assert!(
-            out.status.success(),
-            "e2fsck: {}",
-            String::from_utf8_lossy(&out.stdout)
-        ),
-        Err(e) => drop(skip(&format!("e2fsck: {e}"))),
-    }
+    support::serve_half();
 }
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
