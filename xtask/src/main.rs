@@ -5,7 +5,9 @@
 
 mod agreement;
 mod bench;
+mod book;
 mod conformance;
+mod dist;
 mod fuzz;
 mod lab;
 mod unwritten;
@@ -31,6 +33,10 @@ enum Task {
     Bench(bench::Args),
     /// Run public test suites against an image mounted by e4 (see docs/conformance.md)
     Conformance(conformance::Args),
+    /// Static binary, manual pages, completions, checksums, in dist/
+    Dist(dist::Args),
+    /// The documentation as a site, by mdBook
+    Book(book::Args),
     /// Crash states, planted bugs, soak (see docs/lab.md)
     Lab(lab::Args),
     /// Clean up after a bench that went away; started by it
@@ -56,6 +62,8 @@ fn main() -> anyhow::Result<()> {
         Task::Unwritten(args) => unwritten::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Conformance(args) => conformance::run(&args),
+        Task::Dist(args) => dist::run(&args),
+        Task::Book(args) => book::run(&args),
         Task::Lab(args) => lab::run(&args),
         Task::BenchServe { image, dir } => bench::serve(&image, &dir),
         Task::BenchJanitor { scratch } => bench::janitor(&scratch),

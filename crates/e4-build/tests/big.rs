@@ -78,3 +78,44 @@ fn a_million_files_in_one_directory_and_a_tebibyte_of_hole() {
         assert!(mounted.path().join("many/file 777777").exists());
     }
 }
+
+/// Where apt of this machine gets Debian from, and which release: `None` if it says neither.
+fn debian() -> Option<(String, String)> {
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let args = ["indextargets", "--format", format, "Created-By: Packages"];
+    let out = e4_judges::run("apt-get", &args)?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    // Not one of the additions: they are no whole distribution.
+    let main = |line: &&str| line.ends_with(" main") && !line.contains('-');
+    let line = text.lines().find(main)?;
+    let (uri, rest) = line.split_once(' ')?;
+    Some((uri.to_owned(), rest.split_once(' ')?.0.to_owned()))
+}
+
+#[test]
+fn a_debian_root_is_what_debootstrap_made() {
+    if !wanted() || !support::have("debootstrap") {
+        return;
+    }
+    let Some((uri, release)) = debian() else {
+        return support::skipped("a Debian root", "apt names no Debian release");
+    };
+    if !support::is_root() {
+        return support::skipped("a Debian root", "not root");
+    }
+    let dir = scratch();
+    let source = dir.path().join("source");
+    let args = [
+        "--variant=minbase".as_ref(),
+        release.as_ref(),
+        source.as_os_str(),
+        uri.as_ref(),
+    ];
+    support::must_run("debootstrap", &args);
+    let image = dir.path().join("image");
+    build(Options::default(), &[&source], &image);
+    fsck_silent(&image, "a Debian root");
+    if let Some(mounted) = LoopMount::new(&image, &dir.path().join("mnt"), LOOK) {
+        support::assert_same(&support::list(&source), &support::list(mounted.path()));
+    }
+}

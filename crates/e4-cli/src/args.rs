@@ -20,7 +20,8 @@ Examples:
   e4 build -o root.img rootfs/              an image of a tree, the same bytes every time
   e4 export root.img tree.tar               and back; e4 diff compares two images
   e4 put notes.txt disk.img:/notes.txt      copy a file into it
-  e4 ls -l disk.img:/                       look at it
+  e4 ls -l disk.img:/                       look at it; also tree, find, du
+  e4 map disk.img --svg disk.svg            a picture of where everything is
   e4 cat disk.img:/notes.txt
   e4 mkdir -p disk.img:/srv/data            directories, rm, mv, ln, chmod ... as usual
   e4 fallocate -l 1G disk.img:/big          reserve blocks without writing them
@@ -97,6 +98,14 @@ pub enum Verb {
     Export(verbs::export::ExportArgs),
     /// Show what differs between two images, or write it as a layer
     Diff(verbs::diff::DiffArgs),
+    /// Show where things are: on an image, or of a file; also as a picture
+    Map(verbs::map::MapArgs),
+    /// Show how much space the files of a tree occupy
+    Du(verbs::du::DuArgs),
+    /// Find files by name, type, size, age, owner ...
+    Find(verbs::find::FindArgs),
+    /// Draw a directory and everything below it
+    Tree(verbs::outline::OutlineArgs),
     /// Check an image for errors, changing nothing
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
@@ -111,6 +120,10 @@ pub enum Verb {
     Mount(verbs::mount::MountArgs),
     /// Unmount it; returns when the image is clean and closed
     Umount(verbs::umount::UmountArgs),
+    /// Write completions for a shell
+    Completions(verbs::completions::CompletionsArgs),
+    /// Write the manual pages
+    Manual(verbs::manual::ManualArgs),
 }
 
 impl Verb {
@@ -141,6 +154,12 @@ impl Verb {
             Self::Getfattr(a) => a.common.clone(),
             Self::Export(a) => a.common.clone(),
             Self::Diff(a) => a.common.clone(),
+            Self::Map(a) => a.common.clone(),
+            Self::Du(a) => a.common.clone(),
+            Self::Find(a) => a.common.clone(),
+            Self::Tree(a) => a.common.clone(),
+            Self::Completions(a) => a.common.clone(),
+            Self::Manual(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
             Self::Crashlab(a) => a.common.clone(),

@@ -99,6 +99,14 @@ pub fn mount(image: &Path, access: Access, ui: &Ui) -> Result<Filesystem> {
 /// # Errors
 /// As [`mount`].
 pub fn look(image: &Path, ui: &Ui) -> Result<Filesystem> {
+    look_at(image, ui).map(|(fs, _)| fs)
+}
+
+/// As [`look`], with the device as the filesystem sees it, its journal replayed.
+///
+/// # Errors
+/// As [`mount`].
+pub fn look_at(image: &Path, ui: &Ui) -> Result<(Filesystem, Arc<dyn Device>)> {
     let mut dev = device(image, Access::Read, ui)?;
     if superblock(&*dev).is_ok_and(|sb| sb.needs_recovery()) {
         ui.note(&format!(
@@ -111,7 +119,7 @@ pub fn look(image: &Path, ui: &Ui) -> Result<Filesystem> {
         read_only: true,
         ..MountOptions::default()
     };
-    open(dev, &options, ui)
+    Ok((open(dev.clone(), &options, ui)?, dev))
 }
 
 fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<Filesystem> {

@@ -67,3 +67,34 @@ fn build_refuses_replaces_and_leaves_nothing_behind() {
     names.sort();
     assert_eq!(names, ["a.img", "b.img", "c.img", "tree"]);
 }
+
+#[test]
+fn time_zone_locale_umask_and_threads_leave_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir_all(dir.join("tree/sub")).unwrap();
+    for name in ["z", "a", "Ä", "B", "sub/i\u{307}", "sub/I", "sub/ı"] {
+        std::fs::write(dir.join("tree").join(name), name).unwrap();
+    }
+    let mut images = Vec::new();
+    for (n, (zone, locale, umask, threads)) in [
+        ("UTC", "C", "022", "1"),
+        ("Pacific/Kiritimati", "tr_TR.UTF-8", "077", "2"),
+        ("America/St_Johns", "de_DE.ISO-8859-1", "000", "7"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let script = format!("umask {umask}; exec \"$0\" build -q -j{threads} -o {n}.img tree");
+        let out = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_e4")])
+            .current_dir(dir)
+            .env("TZ", zone)
+            .env("LC_ALL", locale)
+            .output()
+            .unwrap();
+        ok(&out);
+        images.push(std::fs::read(dir.join(format!("{n}.img"))).unwrap());
+    }
+    assert!(images.windows(2).all(|w| w[0] == w[1]), "the images differ");
+}
