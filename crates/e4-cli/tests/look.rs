@@ -150,20 +150,18 @@ fn find_and_du_say_what_their_namesakes_say() {
     ] {
         let mut theirs = flags.to_vec();
         theirs.push(mount);
+        // Which of a file's two names du meets first is the host's affair.
+        let same = |text: &str| text.replace("share/linked", "share/file50.conf");
         let root = |line: &String| {
-            line.replace(mount, "")
-                .replace("\t/", "\t")
-                .replace('\t', "\t/")
+            let line = line.replace(mount, "").replace("\t/", "\t");
+            line.replace('\t', "\t/")
         };
-        let theirs: Vec<String> = sorted(&must_run("du", &theirs), '\n')
-            .iter()
-            .map(root)
-            .collect();
+        let theirs = sorted(&same(&must_run("du", &theirs)), '\n');
+        let mut theirs: Vec<String> = theirs.iter().map(root).collect();
+        theirs.sort();
         let mut args = vec!["du", "a.img"];
         args.extend(flags.iter().filter(|f| **f != "-k"));
-        let mut theirs = theirs;
-        theirs.sort();
-        assert_eq!(sorted(&ok(dir, &args), '\n'), theirs, "{flags:?}");
+        assert_eq!(sorted(&same(&ok(dir, &args)), '\n'), theirs, "{flags:?}");
     }
 }
 
