@@ -31,7 +31,7 @@ fn recover_with_e2fsck(image: &Path) {
         .output()
     {
         Ok(out) => out,
-        Err(error) => return skipped("e2fsck", &error.to_string()),
+        Err(error) => return skipped("e2fsck", error.to_string()),
     };
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(
@@ -68,7 +68,7 @@ fn fsck(image: &Path) {
                 String::from_utf8_lossy(&out.stdout)
             );
         }
-        Err(error) => skipped("e2fsck", &error.to_string()),
+        Err(error) => skipped("e2fsck", error.to_string()),
     }
 }
 
@@ -94,7 +94,7 @@ fn recover_with_kernel(image: &Path) {
     match out {
         Ok(out) if out.status.success() => drop(Mounted(dir)),
         Ok(out) => return skipped("loop mount", String::from_utf8_lossy(&out.stderr).trim()),
-        Err(error) => return skipped("loop mount", &error.to_string()),
+        Err(error) => return skipped("loop mount", error.to_string()),
     }
     fsck(image);
 }
