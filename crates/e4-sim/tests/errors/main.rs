@@ -7,5 +7,7 @@ mod data;
 mod full;
 mod hostile;
 mod journal;
+mod pages;
 mod reads;
 mod world;
+mod writeback;

@@ -1,9 +1,9 @@
 //! An image, and e2fsck's opinion of it.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use e4::{Filesystem, MountOptions};
+use e4_judges::fsck;
 
 pub(crate) struct Image {
     path: PathBuf,
@@ -39,21 +39,7 @@ impl Image {
         assert_eq!(stats.dirty_bytes, 0, "dirty after sync");
         assert_eq!(stats.promised_blocks, 0, "set aside for nothing (I-42)");
         fs.unmount().unwrap();
-        match Command::new("e2fsck").arg("-fn").arg(&self.path).output() {
-            Ok(out) => assert!(
-                out.status.success(),
-                "e2fsck: {}{}",
-                String::from_utf8_lossy(&out.stdout),
-                String::from_utf8_lossy(&out.stderr)
-            ),
-            Err(error) => {
-                assert!(
-                    std::env::var_os("E4_REQUIRE_ORACLES").is_none(),
-                    "e2fsck is required: {error}"
-                );
-                eprintln!("SKIPPED: e2fsck: {error}");
-            }
-        }
+        fsck(&self.path, "afterwards");
     }
 }
 
