@@ -64,6 +64,10 @@ pub enum FormatError {
     #[error("the filesystem has {blocks} blocks, the device only {device}")]
     DeviceTooSmall { blocks: u64, device: u64 },
 
+    /// A pointer of a block map.
+    #[error("pointer {at} of a block map is {block}, which it cannot be")]
+    BlockPointer { at: u32, block: FsBlock },
+
     #[error("group {group}: descriptor checksum {found:#06x}, computed {expected:#06x}")]
     GroupDescChecksum {
         group: GroupNo,

@@ -9,7 +9,7 @@ mod mode;
 mod raw;
 mod time;
 
-pub use mode::{FileType, InodeFlags};
+pub use mode::{FileType, InodeFlags, MapKind};
 pub use time::Timestamp;
 
 use crate::csum::crc32c;
@@ -307,6 +307,24 @@ impl Inode {
     #[must_use]
     pub const fn has_extents(&self) -> bool {
         self.flags.contains(InodeFlags::EXTENTS)
+    }
+
+    /// How its contents are found. A symbolic link whose target is in the inode has none, like a device.
+    #[must_use]
+    pub fn map_kind(&self) -> MapKind {
+        match self.file_type() {
+            Some(FileType::Regular | FileType::Directory | FileType::Symlink) => {}
+            _ => return MapKind::None,
+        }
+        if self.flags.contains(InodeFlags::INLINE_DATA) {
+            MapKind::Inline
+        } else if self.has_extents() {
+            MapKind::Extents
+        } else if self.fast_symlink().is_some() {
+            MapKind::None
+        } else {
+            MapKind::Indirect
+        }
     }
 
     /// The target of a symlink stored in `i_block`; `None` for anything else, longer ones included.

@@ -1,5 +1,18 @@
 //! File types and inode flags.
 
+/// How the contents of an inode are found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MapKind {
+    /// There are none: a device, a pipe, a socket, a short symbolic link.
+    None,
+    /// `i_block` is the root of an extent tree.
+    Extents,
+    /// `i_block` holds the pointers of a block map ([`crate::indirect`]).
+    Indirect,
+    /// They are in the inode itself.
+    Inline,
+}
+
 /// Type of a file, as mode bits and directory entries name it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FileType {
