@@ -31,7 +31,7 @@ pub fn sparse_file(dir: &Path, name: &str, size: u64) -> PathBuf {
     path
 }
 
-/// Makes a new image at `path` with `mke2fs -t ext4` and further arguments; false, [`crate::skipped`], if mke2fs is not installed.
+/// Makes a new image at `path` with `mke2fs` and these arguments, `-t ext4` unless they say another type; false, [`crate::skipped`], if mke2fs is not installed.
 ///
 /// # Panics
 /// If mke2fs fails.
@@ -44,7 +44,9 @@ pub fn mke2fs(path: &Path, bytes: u64, args: &[&str]) -> bool {
     file.set_len(bytes).expect("set the image's size");
     drop(file);
     let mut all: Vec<&std::ffi::OsStr> = vec!["-q".as_ref(), "-F".as_ref()];
-    all.extend(["-t", "ext4"].map(std::ffi::OsStr::new));
+    if !args.contains(&"-t") {
+        all.extend(["-t", "ext4"].map(std::ffi::OsStr::new));
+    }
     all.extend(args.iter().map(std::ffi::OsStr::new));
     all.push(path.as_os_str());
     must_run("mke2fs", &all);

@@ -57,6 +57,18 @@ pub enum Error {
         /// Which rule is broken.
         what: &'static str,
     },
+    /// A block map (of ext2 and ext3) contradicts itself.
+    #[error("{image}: inode {ino}: block map is damaged near file block {near}: {what}")]
+    BlockMap {
+        /// The image.
+        image: Arc<str>,
+        /// The inode.
+        ino: InodeNo,
+        /// Where.
+        near: FileBlock,
+        /// Which rule is broken.
+        what: &'static str,
+    },
     /// The allocator's structures contradict each other.
     #[error("{image}: group {group}: {what}")]
     Group {
@@ -317,6 +329,7 @@ impl Error {
             Self::Format { .. }
             | Self::InodeBlock { .. }
             | Self::ExtentTree { .. }
+            | Self::BlockMap { .. }
             | Self::Group { .. }
             | Self::Directory { .. }
             | Self::DirectoryHole { .. }

@@ -146,17 +146,7 @@ impl File {
                 path: self.inner.path.clone(),
             });
         }
-        self.shared().check_open()?;
-        if !self.inode().data().extent_mapped {
-            return Err(Error::Unsupported {
-                image: Arc::clone(&self.shared().image),
-                what: format!(
-                    "{}: files mapped by indirect blocks or inline data",
-                    self.inner.path
-                ),
-            });
-        }
-        Ok(())
+        self.shared().check_open()
     }
 
     /// May be changed in place: not even an append-only file can be.
@@ -315,6 +305,9 @@ impl File {
         }
         let shared = self.shared();
         let inode = self.inode();
+        if mode != FallocateMode::PunchHole {
+            shared.check_preallocatable(inode.data())?;
+        }
         let target = shared.target(ByteOffset::new(at), len);
         let _turn = inode.data().io.lock();
         let bytes = at..at.saturating_add(len);

@@ -5,6 +5,7 @@
 //!   dir/              names                   inode/   inodes in memory and on disk, orphans
 //!   data/             reads and writes        extent/  the one lookup, trees inside handles
 //!   xattr/            extended attributes, ACLs   cache/   the page cache
+//!   indirect/         block maps of ext2 and ext3 inside handles
 //!   alloc/            blocks and inodes       meta.rs  verified metadata blocks
 //! ```
 //!
@@ -19,6 +20,7 @@ mod error;
 mod extent;
 mod file;
 mod fs;
+mod indirect;
 mod inode;
 mod meta;
 mod mount;

@@ -5,6 +5,7 @@
 
 use e4_format::bitmap;
 use e4_format::extent::{Node, verify_extent_block};
+use e4_format::indirect;
 use e4_format::{FormatError, FsBlock, GroupDesc, GroupNo, Superblock};
 use e4_journal::{Block, JournalError, MetaStore, Verify, VerifyTag};
 use e4_sync::Arc;
@@ -19,6 +20,7 @@ pub(crate) mod tag {
     pub(crate) const INODE_BITMAP: VerifyTag = VerifyTag::new(2);
     pub(crate) const EXTENT_NODE: VerifyTag = VerifyTag::new(3);
     pub(crate) const ORPHAN_FILE: VerifyTag = VerifyTag::new(5);
+    pub(crate) const INDIRECT: VerifyTag = VerifyTag::new(6);
 }
 
 /// What a block must pass when it is loaded.
@@ -138,7 +140,24 @@ pub(crate) fn read_extent_node(
     }
 }
 
-/// Why an extent node could not be read.
+/// Reads an indirect block of a block map: every pointer in it lies inside the filesystem.
+pub(crate) fn read_indirect_block(
+    meta: &MetaStore,
+    sb: &Superblock,
+    block: FsBlock,
+) -> Result<Block, NodeReadError> {
+    if !sb.contains_range(block, 1) {
+        return Err(NodeReadError::Outside);
+    }
+    let check = |_, bytes: &[u8]| indirect::verify(bytes, sb.blocks_count());
+    match meta.read(block, Verify::new(tag::INDIRECT, &check)) {
+        Ok(block) => Ok(block),
+        Err(JournalError::Verify { source, .. }) => Err(NodeReadError::Format(source)),
+        Err(other) => Err(NodeReadError::Journal(other)),
+    }
+}
+
+/// Why a node of a map could not be read.
 pub(crate) enum NodeReadError {
     /// It lies outside the filesystem.
     Outside,

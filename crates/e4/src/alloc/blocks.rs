@@ -15,7 +15,7 @@ use e4_sync::atomic::Ordering;
 use super::counters::Claim;
 use super::group::{Group, Slot};
 use super::search::{Goal, NEW_BITMAPS_PER_ROUND, demands, find};
-use super::{Account, Allocator, Locked, Run};
+use super::{Account, Allocator, Locked, Reservation, Run};
 use crate::error::Result;
 use crate::meta;
 
@@ -31,6 +31,14 @@ const SEARCHES_MAX: u32 = 8;
 enum Change {
     Allocate,
     Free,
+}
+
+/// What happens to the blocks a search finds.
+enum How<'a> {
+    /// They are taken in the bitmap, within this handle's transaction.
+    Take(&'a mut Handle),
+    /// They are reserved in memory.
+    Reserve,
 }
 
 impl Allocator {
@@ -49,13 +57,80 @@ impl Allocator {
             .counters
             .claim(want.max(1), account)
             .ok_or_else(|| self.no_space("blocks"))?;
-        let run = self.alloc_claimed(handle, goal, &claim);
+        let run = self.alloc_claimed(&mut How::Take(handle), goal, &claim);
         self.counters
             .settle(&claim, run.as_ref().map_or(0, |run| run.len));
         run
     }
 
-    fn alloc_claimed(&self, handle: &mut Handle, goal: FsBlock, claim: &Claim) -> Result<Run> {
+    /// Reserves 1 to `want` contiguous blocks, near `goal` where possible: nobody else gets them, and nothing of it is
+    /// on disk. So data can be written to them before anything refers to them, and a crash leaves no trace.
+    ///
+    /// # Errors
+    /// `NoSpace`; damaged bitmaps.
+    pub(crate) fn reserve(&self, goal: FsBlock, want: u32) -> Result<Reservation> {
+        let claim = self
+            .counters
+            .claim(want.max(1), Account::Free)
+            .ok_or_else(|| self.no_space("blocks"))?;
+        let run = self.alloc_claimed(&mut How::Reserve, goal, &claim);
+        self.counters
+            .settle(&claim, run.as_ref().map_or(0, |run| run.len));
+        Ok(Reservation { run: run? })
+    }
+
+    /// Takes reserved blocks in the bitmap, within `handle`'s transaction ([`CREDITS_PER_ALLOC`]).
+    ///
+    /// # Errors
+    /// Damaged bitmaps; journal errors. The reservation is over either way.
+    pub(crate) fn take_reserved(
+        &self,
+        handle: &mut Handle,
+        reservation: Reservation,
+    ) -> Result<()> {
+        let (number, blocks) = self.place_of(reservation.run)?;
+        let slot = self.slot(number)?;
+        let mut group = slot.lock();
+        // Nobody else looks at the bits before the lock is released.
+        group.unreserve(blocks.clone());
+        let taken = if group.condemned_blocks {
+            Err(self.damaged(number, "its block bitmap was found damaged earlier"))
+        } else {
+            let change = Change::Allocate;
+            self.change_blocks(handle, number, (slot, &mut group), blocks, change)
+        };
+        slot.update(&group);
+        if taken.is_err() {
+            let condemned = group.condemned_blocks;
+            self.counters.unreserved(reservation.run.len, condemned);
+        }
+        taken
+    }
+
+    /// Gives reserved blocks back.
+    pub(crate) fn cancel_reserved(&self, reservation: Reservation) {
+        let Ok((number, blocks)) = self.place_of(reservation.run) else {
+            return;
+        };
+        let Ok(slot) = self.slot(number) else { return };
+        let mut group = slot.lock();
+        group.unreserve(blocks);
+        // They may join their neighbours; only a search can tell.
+        group.set_longest(u32::MAX);
+        slot.update(&group);
+        let condemned = group.condemned_blocks;
+        self.counters.unreserved(reservation.run.len, condemned);
+    }
+
+    /// A run as bits of its group: no run found in a bitmap lies in two.
+    fn place_of(&self, run: Run) -> Result<(GroupNo, Range<u32>)> {
+        let place = self.sb.group_of_block(run.start);
+        let lost = || self.damaged(GroupNo::new(0), "a reserved block lies in no group");
+        let (number, first) = place.ok_or_else(lost)?;
+        Ok((number, first..first + run.len))
+    }
+
+    fn alloc_claimed(&self, how: &mut How<'_>, goal: FsBlock, claim: &Claim) -> Result<Run> {
         let mut home = GroupNo::new(0);
         for _ in 0..SEARCHES_MAX {
             let (number, goal) = match self.sb.group_of_block(goal) {
@@ -64,7 +139,7 @@ impl Allocator {
             };
             home = number;
             for least in demands(claim.blocks()) {
-                if let Some(run) = self.search(handle, number, goal, claim.blocks(), least)? {
+                if let Some(run) = self.search(how, number, goal, claim.blocks(), least)? {
                     return Ok(run);
                 }
             }
@@ -76,7 +151,7 @@ impl Allocator {
     /// One round over the groups, content with `least` blocks.
     fn search(
         &self,
-        handle: &mut Handle,
+        how: &mut How<'_>,
         first: GroupNo,
         goal: Goal,
         want: u32,
@@ -103,7 +178,7 @@ impl Allocator {
                 }
             }
             let goal = if i == 0 { goal } else { Goal::None };
-            if let Some(run) = self.alloc_in(handle, number, (slot, group), goal, (want, least))? {
+            if let Some(run) = self.alloc_in(how, number, (slot, group), goal, (want, least))? {
                 if goal == Goal::None {
                     self.rotor.store(number.get(), Ordering::Relaxed);
                 }
@@ -115,7 +190,7 @@ impl Allocator {
 
     fn alloc_in(
         &self,
-        handle: &mut Handle,
+        how: &mut How<'_>,
         number: GroupNo,
         (slot, mut group): (&Slot, Locked<'_>),
         goal: Goal,
@@ -138,13 +213,16 @@ impl Allocator {
             return Ok(None);
         };
         let start = self.block_of(number, blocks.start)?;
-        self.change_blocks(
-            handle,
-            number,
-            (slot, &mut group),
-            blocks.clone(),
-            Change::Allocate,
-        )?;
+        match how {
+            How::Take(handle) => self.change_blocks(
+                handle,
+                number,
+                (slot, &mut group),
+                blocks.clone(),
+                Change::Allocate,
+            )?,
+            How::Reserve => group.reserve(blocks.clone(), self.sb.block_size().len()),
+        }
         slot.update(&group);
         Ok(Some(Run {
             start,
@@ -323,17 +401,18 @@ impl Allocator {
         if group.is_block_uninit() {
             let mut bytes = vec![0; self.sb.block_size().len()];
             self.fill_uninit(number, &mut bytes);
+            group.mark_withheld(&mut bytes);
             return Ok(f(Bitmap::new(&bytes, bits)));
         }
         let block =
             meta::read_block_bitmap(&self.image, &self.meta, &self.sb, number, &group.desc)?;
         let data = block.data();
-        if !group.has_pending() {
+        if !group.has_withheld() {
             return Ok(f(Bitmap::new(&data, bits)));
         }
         let mut bytes = data.to_vec();
         drop(data);
-        group.mark_pending(&mut bytes);
+        group.mark_withheld(&mut bytes);
         Ok(f(Bitmap::new(&bytes, bits)))
     }
 

@@ -1,7 +1,7 @@
 //! How many blocks and inodes there are, and for whom.
 //!
 //! Invariant: every block that is free in a bitmap (and not in a condemned group) is in exactly one of three
-//! accounts, or claimed by an allocation under way:
+//! accounts, or claimed by an allocation under way, or reserved:
 //!
 //! ```text
 //!            claim            taken in a bitmap
@@ -164,6 +164,13 @@ impl Counters {
     /// Pending blocks may be used, unless their group was condemned meanwhile.
     pub(super) fn release_pending(&self, n: u32, condemned: bool) {
         self.pending.fetch_sub(n.into(), Ordering::AcqRel);
+        if !condemned {
+            self.available.fetch_add(n.into(), Ordering::AcqRel);
+        }
+    }
+
+    /// Reserved blocks were not taken after all.
+    pub(super) fn unreserved(&self, n: u32, condemned: bool) {
         if !condemned {
             self.available.fetch_add(n.into(), Ordering::AcqRel);
         }

@@ -29,10 +29,17 @@ struct Pending {
     blocks: u32,
 }
 
+/// Blocks of a group that are reserved: free in the bitmap, and somebody's already.
+struct Reserved {
+    map: Box<[u8]>,
+    blocks: u32,
+}
+
 /// See the module documentation.
 pub(super) struct Group {
     pub(super) desc: GroupDesc,
     pending: Option<Pending>,
+    reserved: Option<Reserved>,
     /// Upper bound of the longest run that can be handed out.
     longest: u32,
     /// The bitmap was compared with the descriptor and the system zone.
@@ -48,6 +55,7 @@ impl Group {
         Self {
             desc,
             pending: None,
+            reserved: None,
             longest: desc.free_blocks_count,
             checked: false,
             checked_inodes: false,
@@ -77,7 +85,10 @@ impl Group {
         } else {
             pending
         };
-        self.desc.free_blocks_count.saturating_sub(pending)
+        let reserved = self.reserved.as_ref().map_or(0, |r| r.blocks);
+        self.desc
+            .free_blocks_count
+            .saturating_sub(pending.saturating_add(reserved))
     }
 
     /// The longest run that can be handed out is no longer than this.
@@ -90,13 +101,18 @@ impl Group {
         self.longest = blocks;
     }
 
-    /// True if some blocks that are free in the bitmap must not be handed out yet.
-    pub(super) fn has_pending(&self) -> bool {
-        self.pending.is_some()
+    /// True if some blocks that are free in the bitmap must not be handed out.
+    pub(super) fn has_withheld(&self) -> bool {
+        self.pending.is_some() || self.reserved.is_some()
     }
 
-    /// Marks the pending blocks in `map`, a copy of the bitmap.
-    pub(super) fn mark_pending(&self, map: &mut [u8]) {
+    /// Marks the pending and the reserved blocks in `map`, a copy of the bitmap.
+    pub(super) fn mark_withheld(&self, map: &mut [u8]) {
+        if let Some(reserved) = &self.reserved {
+            for (byte, reserved) in map.iter_mut().zip(&reserved.map) {
+                *byte |= *reserved;
+            }
+        }
         if let Some(pending) = &self.pending {
             for (byte, pending) in map.iter_mut().zip(&pending.map) {
                 *byte |= if planted!(ReuseBeforeCommit) {
@@ -105,6 +121,30 @@ impl Group {
                     *pending
                 };
             }
+        }
+    }
+
+    /// Reserves blocks that are free in the bitmap.
+    pub(super) fn reserve(&mut self, blocks: Range<u32>, map_len: usize) {
+        let reserved = self.reserved.get_or_insert_with(|| Reserved {
+            map: vec![0; map_len].into_boxed_slice(),
+            blocks: 0,
+        });
+        reserved.blocks += blocks.end - blocks.start;
+        let bits = bits_of(&reserved.map);
+        BitmapMut::new(&mut reserved.map, bits).set_range(blocks);
+    }
+
+    /// Ends a reservation, whatever becomes of the blocks.
+    pub(super) fn unreserve(&mut self, blocks: Range<u32>) {
+        let Some(reserved) = &mut self.reserved else {
+            return;
+        };
+        reserved.blocks = reserved.blocks.saturating_sub(blocks.end - blocks.start);
+        let bits = bits_of(&reserved.map);
+        BitmapMut::new(&mut reserved.map, bits).clear_range(blocks);
+        if reserved.blocks == 0 {
+            self.reserved = None;
         }
     }
 

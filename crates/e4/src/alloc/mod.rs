@@ -17,6 +17,8 @@
 //! - Blocks are *claimed* from a counter before they are looked for, and metadata that a conversion may
 //!   need (rule 2 of the engine) is *promised*, that is claimed long before. So a conversion of
 //!   acknowledged data cannot run out of space (I-8), and `NoSpace` is decided in one place.
+//! - Blocks can be *reserved*: theirs is a map in memory as well, so that data reaches them before the bitmap says that
+//!   they are in use ([`Allocator::reserve`]).
 //! - Group bitmaps are read when first needed: opening an image costs one pass over the descriptors. Groups
 //!   that were never used have no bitmap on disk; it is made up when the first block is taken.
 //! - A group whose bitmap contradicts the descriptor or the system zone is *condemned*: the operation that
@@ -55,6 +57,20 @@ pub(crate) use zone::SystemZone;
 pub(crate) struct Run {
     pub(crate) start: FsBlock,
     pub(crate) len: u32,
+}
+
+/// Blocks that are somebody's in memory and free on disk; see [`Allocator::reserve`].
+#[derive(Debug)]
+#[must_use = "reserved blocks are taken or given back"]
+pub(crate) struct Reservation {
+    run: Run,
+}
+
+impl Reservation {
+    /// The blocks.
+    pub(crate) fn run(&self) -> Run {
+        self.run
+    }
 }
 
 /// Which account a block allocation is charged to.

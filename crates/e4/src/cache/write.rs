@@ -58,10 +58,10 @@ impl File {
     pub fn append(&self, data: &[u8]) -> Result<usize> {
         self.check_may_write(Some(ByteOffset::new(u64::MAX)))?;
         if !self.inode().data().extent_mapped {
-            return Err(Error::Unsupported {
-                image: self.shared().image.clone(),
-                what: "appending to a file mapped by indirect blocks".to_owned(),
-            });
+            // Appenders take turns by the lock.
+            let state = self.inode().data();
+            let _turn = state.io.lock();
+            return self.write_at(state.size(), data);
         }
         self.write_portions(Place::End, data)
     }

@@ -165,6 +165,12 @@ impl Shared {
             match shared.start_write(inode, admission, target, buf, io, &mut pocket)? {
                 Started::Submitted => return Ok(()),
                 Started::NeedsZeroOut(back) => buf = back,
+                // Its blocks are allocated; and only files mapped by extents have pages.
+                Started::NeedsFilling(_) => {
+                    return Err(Error::Invalid {
+                        what: "a page of a file that has no unwritten state",
+                    });
+                }
             }
             self.zero_out(inode, target.blocks.clone())?;
         }

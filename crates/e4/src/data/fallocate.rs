@@ -6,14 +6,14 @@
 use std::ops::Range;
 
 use e4_extent::{Mapping, credits_for_insert};
-use e4_format::{Extent, ExtentState, FileBlock, FsBlock};
+use e4_format::{Extent, ExtentState, FileBlock, FsBlock, MapKind};
 use e4_journal::Handle;
 use e4_planted::planted;
 
 use super::write::Target;
 use crate::alloc::{Account, CREDITS_PER_ALLOC};
 use crate::error::{Error, Result};
-use crate::extent::{TreeEdit, TreeView, shape, tree_error};
+use crate::extent::{TreeEdit, View, shape, tree_error};
 use crate::inode::{CREDITS_PER_STORE, Core, Inode, InodeState};
 use crate::mount::Shared;
 
@@ -59,6 +59,18 @@ impl Shared {
         Ok(end)
     }
 
+    /// Only an extent can be allocated and unwritten, or moved: without them a hole can be punched and nothing else. The
+    /// kernel refuses the same.
+    pub(crate) fn check_preallocatable(&self, state: &InodeState) -> Result<()> {
+        if state.core.read().disk.map_kind() == MapKind::Extents {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            image: e4_sync::Arc::clone(&self.image),
+            what: format!("inode {}: preallocation without extents", state.ino),
+        })
+    }
+
     /// fallocate: allocates the range, and extends the file unless told to keep its size.
     pub(crate) fn preallocate(
         &self,
@@ -95,11 +107,10 @@ pub(crate) fn insert_credits(state: &InodeState, core: &Core) -> Result<u32> {
 impl InodeState {
     /// The first unallocated run in `blocks`.
     pub(crate) fn first_hole(&self, core: &Core, blocks: Range<u32>) -> Result<Option<Range<u32>>> {
-        let view = TreeView::new(self, core);
+        let view = View::new(self, core)?;
         let mut at = blocks.start;
         while at < blocks.end {
-            let mapping =
-                e4_extent::lookup(&view, FileBlock::new(at)).map_err(|e| tree_error(self, e))?;
+            let mapping = view.lookup(FileBlock::new(at))?;
             let end = mapping.blocks().end.get().max(at + 1);
             if matches!(mapping, Mapping::Hole(_)) {
                 return Ok(Some(at..end.min(blocks.end)));
@@ -112,9 +123,7 @@ impl InodeState {
     /// Where a block would best lie: behind the one before it, else in the inode's group.
     pub(crate) fn goal(&self, core: &Core, block: u32) -> Result<FsBlock> {
         if let Some(before) = block.checked_sub(1) {
-            let view = TreeView::new(self, core);
-            let mapping = e4_extent::lookup(&view, FileBlock::new(before))
-                .map_err(|e| tree_error(self, e))?;
+            let mapping = View::new(self, core)?.lookup(FileBlock::new(before))?;
             if let Mapping::Extent(extent) = mapping {
                 return Ok(FsBlock::new(extent.start.get() + u64::from(extent.len)));
             }

@@ -77,6 +77,10 @@ impl File {
             pocket,
         )?;
         // Looked at under the admission: a truncate cannot change it below us any more.
+        //
+        // A block-mapped file needs pending conversions flushed before it is read, and no lock of the inode for it. It
+        // owes none that a reader could miss: data goes to the device before its pointer enters the map (see
+        // `indirect`), and a size that was published is what `size` says. So this is all there is to wait for.
         let end = wanted.end.min(inode.data().size());
         if end <= wanted.at {
             io.return_buf(buf);

@@ -19,7 +19,7 @@ use super::charge::EXTRAS;
 use crate::alloc::Account;
 use crate::error::{Error, Result};
 use crate::extent::{TreeEdit, TreeView, tree, tree_error};
-use crate::inode::{Inode, InodeState};
+use crate::inode::{Core, Inode, InodeState};
 use crate::mount::Shared;
 
 impl Shared {
@@ -91,10 +91,7 @@ impl InodeState {
             .unwrap_or(0);
         if ranges.is_empty() && end == 0 {
             // What was published has been unmapped since; its charge goes all the same (I-43).
-            let tree = tree(self, &core)?;
-            self.charge
-                .recorded(&self.shared, tree, self.published_runs());
-            return Ok(());
+            return self.settle_charge(&core);
         }
         if planted!(ClearOverlayBeforeTree) {
             drop(core);
@@ -119,9 +116,7 @@ impl InodeState {
             self.overlay
                 .clear(range.blocks.start.get()..range.blocks.end.get());
         }
-        let tree = tree(self, &core)?;
-        self.charge
-            .recorded(&self.shared, tree, self.published_runs());
+        self.settle_charge(&core)?;
         self.shared
             .stats
             .recorded_ranges
@@ -129,12 +124,18 @@ impl InodeState {
         Ok(())
     }
 
-    fn convert(
-        &self,
-        core: &mut crate::inode::Core,
-        handle: &mut Handle,
-        ranges: &[ConvertRange],
-    ) -> Result<()> {
+    /// Lowers the charge to what is still owed. Only an extent tree is charged for: nothing else converts.
+    pub(crate) fn settle_charge(&self, core: &Core) -> Result<()> {
+        // The flag, not the kind: a deleted inode has no kind any more, and its charge goes all the same.
+        if core.disk.has_extents() {
+            let tree = tree(self, core)?;
+            self.charge
+                .recorded(&self.shared, tree, self.published_runs());
+        }
+        Ok(())
+    }
+
+    fn convert(&self, core: &mut Core, handle: &mut Handle, ranges: &[ConvertRange]) -> Result<()> {
         let options = ConvertOptions {
             extras: EXTRAS,
             ..ConvertOptions::default()

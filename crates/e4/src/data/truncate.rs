@@ -8,7 +8,7 @@
 
 use e4_completion::{Drain, Observer};
 use e4_extent::{FileRange, RemoveLimits, credits_for_remove};
-use e4_format::{ByteOffset, FileBlock, FileType, FsBlock};
+use e4_format::{ByteOffset, FileBlock, FileType, FsBlock, MapKind};
 use e4_journal::Handle;
 use e4_planted::planted;
 use e4_sync::atomic::Ordering;
@@ -18,6 +18,7 @@ use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
 use crate::cache::Quiet;
 use crate::error::Result;
 use crate::extent::{TreeEdit, TreeView, shape, tree_error};
+use crate::indirect::{Unmapped, remove_credits};
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Inode, InodeState};
 use crate::mount::Shared;
 use crate::xattr::CREDITS_PER_XATTR;
@@ -47,7 +48,9 @@ impl Shared {
         bytes: u64,
     ) -> Result<()> {
         let target = self.target(ByteOffset::new(0), bytes)?;
-        let _turn = inode.data().io.lock();
+        let state = inode.data();
+        state.check_reach(&state.core.read(), bytes)?;
+        let _turn = state.io.lock();
         let pages = self.still_pages(inode, 0..0);
         let bs = u64::from(self.sb.block_size().bytes());
         let mut from = target.end.min(inode.data().size()) / bs * bs;
@@ -134,7 +137,7 @@ impl Shared {
         let state = inode.data();
         let first = u32::try_from(self.sb.block_size().blocks_for(bytes)).unwrap_or(u32::MAX - 1);
         let mut range = FileRange::new(FileBlock::new(first), FileRange::ALL.end);
-        let has_tree = { state.core.read().disk.has_extents() };
+        let mapped = { state.is_mapped(&state.core.read()) };
         let mut begun = false;
         loop {
             let credits = shrink_credits(state, &state.core.read())?;
@@ -144,7 +147,7 @@ impl Shared {
                 begun = true;
                 state.begin_shrink(&mut core, bytes, self.now());
             }
-            let left = if has_tree {
+            let left = if mapped {
                 state.remove(&mut core, &mut handle, range)?
             } else {
                 None
@@ -169,13 +172,7 @@ impl Shared {
                 }
             }
         }
-        // Devices, fifos and short links have no tree to charge for.
-        if has_tree {
-            let core = state.core.read();
-            let tree = crate::extent::tree(state, &core)?;
-            state.charge.recorded(self, tree, state.published_runs());
-        }
-        Ok(())
+        state.settle_charge(&state.core.read())
     }
 
     /// The number goes last: from then on the slot belongs to whoever is given it.
@@ -204,8 +201,10 @@ fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
         + 2
         + revokes
         + CREDITS_PER_XATTR;
-    if !core.disk.has_extents() {
-        return Ok(fixed);
+    match core.disk.map_kind() {
+        MapKind::None | MapKind::Inline => return Ok(fixed),
+        MapKind::Indirect => return Ok(remove_credits(state.shared.sb.groups()) + fixed),
+        MapKind::Extents => {}
     }
     let need = credits_for_remove(shape(state, core)?, LEAVES, EXTRAS);
     // Each extent removed lies in one group, or in two neighbouring ones.
@@ -214,6 +213,11 @@ fn shrink_credits(state: &InodeState, core: &Core) -> Result<u32> {
 }
 
 impl InodeState {
+    /// True if it has blocks, or could have.
+    fn is_mapped(&self, core: &Core) -> bool {
+        matches!(core.disk.map_kind(), MapKind::Extents | MapKind::Indirect)
+    }
+
     /// True if its blocks hold metadata: entries, or a link's target. Each is revoked when it goes.
     fn has_metadata_blocks(&self) -> bool {
         matches!(self.kind, Some(FileType::Directory | FileType::Symlink))
@@ -258,42 +262,55 @@ impl InodeState {
         handle: &mut Handle,
         range: FileRange,
     ) -> Result<Option<FileRange>> {
+        let (step, revoke) = self.step_of(core, range);
+        let Unmapped { runs, from } = match core.disk.map_kind() {
+            MapKind::Indirect => self.remove_mapped(core, handle, step)?,
+            _ => self.remove_extents(core, handle, step)?,
+        };
+        let shared = &self.shared;
+        if !planted!(ForgetOverlayClear) {
+            self.overlay.clear(from.get()..range.end.get());
+        }
+        let per_block = u64::from(shared.sb.block_size().bytes() / 512);
+        for (start, len) in runs {
+            if revoke {
+                for n in 0..u64::from(len) {
+                    handle.forget(FsBlock::new(start.get() + n))?;
+                }
+            }
+            if !planted!(LeakBlocks) {
+                shared.alloc.free(handle, start, u64::from(len))?;
+            }
+            let sectors = u64::from(len) * per_block;
+            core.disk.sectors = core.disk.sectors.saturating_sub(sectors);
+        }
+        Ok((from > range.start).then(|| FileRange::new(range.start, from)))
+    }
+
+    /// Takes a bounded part of `range`, from its end, out of the extent tree.
+    fn remove_extents(
+        &self,
+        core: &mut Core,
+        handle: &mut Handle,
+        range: FileRange,
+    ) -> Result<Unmapped> {
         let limits = RemoveLimits {
             leaves: LEAVES,
             extents: EXTENTS,
             extras: EXTRAS,
         };
-        let (step, revoke) = self.step_of(core, range);
-        let planned = e4_extent::plan_remove(&TreeView::new(self, core), step, limits)
+        let planned = e4_extent::plan_remove(&TreeView::new(self, core), range, limits)
             .map_err(|e| tree_error(self, e))?;
-        let shared = &self.shared;
         let mut edit = TreeEdit::new(self, core, handle, crate::alloc::Account::Free);
         let applied = planned.plan.apply(&mut edit);
         edit.finish()?;
         applied.map_err(|e| tree_error(self, e))?;
         self.forget_tree();
-        let from = planned.remaining.map_or(step.start, |rest| rest.end);
-        if !planted!(ForgetOverlayClear) {
-            self.overlay.clear(from.get()..range.end.get());
-        }
-        let per_block = u64::from(shared.sb.block_size().bytes() / 512);
-        for extent in &planned.unmapped {
-            if revoke {
-                for n in 0..u64::from(extent.len) {
-                    handle.forget(FsBlock::new(extent.start.get() + n))?;
-                }
-            }
-            if !planted!(LeakBlocks) {
-                shared
-                    .alloc
-                    .free(handle, extent.start, u64::from(extent.len))?;
-            }
-            core.disk.sectors = core
-                .disk
-                .sectors
-                .saturating_sub(u64::from(extent.len) * per_block);
-        }
-        Ok((from > range.start).then(|| FileRange::new(range.start, from)))
+        let runs = planned.unmapped.iter().map(|e| (e.start, e.len));
+        Ok(Unmapped {
+            runs: runs.collect(),
+            from: planned.remaining.map_or(range.start, |rest| rest.end),
+        })
     }
 
     /// Credits of [`InodeState::remove`] and a store.

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use e4_completion::{Admission, Drain, Intent, Refused, SizeUpdate, Whole};
 use e4_device::{AlignedBuf, IoSlice, Op, QueueId, Request, Wait};
-use e4_format::{ByteOffset, FileBlock, FsBlock};
+use e4_format::{ByteOffset, FileBlock, FsBlock, MapKind};
 use e4_planted::planted;
 use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
@@ -149,9 +149,17 @@ impl File {
                 let admission = shared.admit_direct_write(inode, &target, pocket)?;
                 match shared.start_write(inode, admission, &target, buf, io, pocket)? {
                     Started::Submitted => break,
-                    Started::NeedsZeroOut(back) => buf = back,
+                    Started::NeedsZeroOut(back) => {
+                        shared.zero_out(inode, target.blocks.clone())?;
+                        buf = back;
+                    }
+                    Started::NeedsFilling(back) => {
+                        let written = self.write_holes(&target, &back);
+                        io.return_buf(back);
+                        io.finish(written.map(|()| len));
+                        break;
+                    }
                 }
-                shared.zero_out(inode, target.blocks.clone())?;
             }
         } else {
             pocket.start(shared);
@@ -170,6 +178,22 @@ impl File {
             io.finish(result.map(|()| len));
         }
         Ok(())
+    }
+
+    /// Writes whole blocks, some of them holes of a file without unwritten state: alone on them, and done when it returns.
+    fn write_holes(&self, target: &Target, data: &[u8]) -> Result<()> {
+        let shared = self.shared();
+        let inode = self.inode();
+        let guard = shared.engine.drain(
+            inode,
+            target.at..target.end,
+            Drain::Exclusive,
+            self.observer(),
+            &|| shared.drive(),
+        )?;
+        let written = shared.write_filling(inode, target.blocks.start, data, target.end);
+        drop(guard);
+        written
     }
 
     /// Writes part of a block: alone on its blocks, and done when it returns. False: zeros must take the
@@ -208,6 +232,11 @@ impl File {
         if let Some(slot) = buf.get_mut(skip..skip + data.len()) {
             slot.copy_from_slice(data);
         }
+        if inode.data().needs_filling(target.blocks.clone())? {
+            let written = shared.write_filling(inode, target.blocks.start, &buf, target.end);
+            drop(guard);
+            return written.map(|()| true);
+        }
         let admission = guard
             .admit(first..whole, Intent::Write, &|| shared.drive())
             .map_err(|_| shared.aborted_error())?;
@@ -233,8 +262,15 @@ impl File {
             blocks,
         };
         let started = shared.start_write(inode, admission, &exact, buf, &io, &mut pocket)?;
-        if matches!(started, Started::NeedsZeroOut(_)) {
-            return Ok(false);
+        match started {
+            Started::Submitted => {}
+            Started::NeedsZeroOut(_) => return Ok(false),
+            // Not on blocks that were found mapped, with everybody held off since.
+            Started::NeedsFilling(_) => {
+                return Err(Error::Invalid {
+                    what: "a block that came unmapped under a write",
+                });
+            }
         }
         pocket.start(shared);
         shared.pump.wait_until(queue, &**shared, || io.is_done());
@@ -320,7 +356,13 @@ impl Shared {
             let core = state.core.read();
             let pieces = state.map(&core, target.blocks.clone())?;
             if pieces.iter().any(|p| p.to == Mapped::Hole) {
+                let extents = core.disk.map_kind() == MapKind::Extents;
                 drop(core);
+                if !extents {
+                    pocket.start(self);
+                    drop(admission);
+                    return Ok(Started::NeedsFilling(buf));
+                }
                 pocket.start(self);
                 self.fill_holes(inode, target.blocks.clone())?;
                 continue;
@@ -531,6 +573,8 @@ pub(crate) enum Started {
     Submitted,
     /// There is no space for splitting extents: [`Shared::zero_out`] first. The admission is given back.
     NeedsZeroOut(AlignedBuf),
+    /// Holes of a file without unwritten state: [`Shared::write_filling`] writes them. The admission is given back.
+    NeedsFilling(AlignedBuf),
 }
 
 /// One contiguous transfer.

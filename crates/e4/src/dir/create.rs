@@ -9,8 +9,12 @@ use e4_dir::credits_for_insert;
 use e4_extent::ROOT_LEN;
 use e4_format::extent::{capacity_root, write_leaf};
 use e4_format::features::IncompatFeatures;
+use e4_format::indirect::pointers_per_block;
 use e4_format::xattr::{self, XattrNamespace};
-use e4_format::{FileType, FsBlock, Inode as DiskInode, InodeFlags, InodeNo};
+use e4_format::{
+    Extent, ExtentState, FileBlock, FileType, FsBlock, Inode as DiskInode, InodeFlags, InodeNo,
+    MapKind,
+};
 use e4_journal::Handle;
 use e4_sync::Arc;
 
@@ -21,6 +25,7 @@ use super::{DirEdit, DirView, dir_error};
 use crate::alloc::{CREDITS_PER_ALLOC, CREDITS_PER_INODE};
 use crate::error::{Error, Result};
 use crate::extent::shape;
+use crate::indirect::CREDITS_PER_INSERT;
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Hold, Inode, InodeState};
 use crate::mount::Shared;
 use crate::node::NewInode;
@@ -241,12 +246,6 @@ impl Shared {
 
     /// A fresh inode, its owner and flags inherited from the directory as ext4 does.
     fn new_inode(&self, parent: &InodeState, birth: Birth<'_>) -> Result<DiskInode> {
-        if !self.sb.incompat().contains(IncompatFeatures::EXTENTS) {
-            return Err(Error::Unsupported {
-                image: Arc::clone(&self.image),
-                what: "creating files in an image without the feature extents".to_owned(),
-            });
-        }
         let new = birth.new;
         let now = self.now();
         let mut disk = DiskInode::empty(&self.sb);
@@ -284,8 +283,11 @@ impl Shared {
         Ok(disk)
     }
 
-    /// Gives an inode an empty extent tree.
+    /// Gives an inode an empty extent tree; in an image without extents an empty block map, which is all zeros.
     fn plant_tree(&self, disk: &mut DiskInode) -> Result<()> {
+        if !self.sb.incompat().contains(IncompatFeatures::EXTENTS) {
+            return Ok(());
+        }
         disk.flags.insert(InodeFlags::EXTENTS);
         let mut root = [0; ROOT_LEN];
         write_leaf(&mut root, &[], capacity_root(), 0)
@@ -359,20 +361,31 @@ impl InodeState {
         blocks: Range<u32>,
     ) -> Result<u32> {
         let goal = self.shared.alloc.goal_of_inode(self.ino);
-        let want = blocks.end - blocks.start;
+        let mut want = blocks.end - blocks.start;
+        if core.disk.map_kind() == MapKind::Indirect {
+            want = want.min(pointers_per_block(self.shared.sb.block_size()));
+        }
         let run = self.shared.alloc.alloc(
             handle,
             FsBlock::new(goal.get()),
             want,
             crate::alloc::Account::Free,
         )?;
-        let extent = e4_format::Extent {
-            block: e4_format::FileBlock::new(blocks.start),
-            len: run.len,
-            start: run.start,
-            state: e4_format::ExtentState::Written,
+        let first = FileBlock::new(blocks.start);
+        let inserted = match core.disk.map_kind() {
+            MapKind::Indirect => self.insert_mapped(core, handle, first, (run.start, run.len)),
+            _ => {
+                let extent = Extent {
+                    block: first,
+                    len: run.len,
+                    start: run.start,
+                    state: ExtentState::Written,
+                };
+                let account = crate::alloc::Account::Free;
+                self.insert_extent(core, handle, &extent, account).map(drop)
+            }
         };
-        if let Err(error) = self.insert_extent(core, handle, &extent, crate::alloc::Account::Free) {
+        if let Err(error) = inserted {
             self.shared
                 .alloc
                 .free(handle, run.start, u64::from(run.len))?;
@@ -388,8 +401,13 @@ impl InodeState {
 pub(super) fn name_credits(state: &InodeState, core: &Core) -> Result<u32> {
     let view = DirView::new(state, core)?;
     let cost = credits_for_insert(&view);
-    let per_append =
-        e4_extent::credits_for_insert(shape(state, core)?).blocks(u32::MAX) + CREDITS_PER_ALLOC + 1;
+    let per_append = match core.disk.map_kind() {
+        MapKind::Indirect => CREDITS_PER_INSERT,
+        _ => {
+            let tree = e4_extent::credits_for_insert(shape(state, core)?);
+            tree.blocks(u32::MAX) + CREDITS_PER_ALLOC + 1
+        }
+    };
     Ok(cost.written + cost.appended * per_append + CREDITS_PER_STORE)
 }
 

@@ -109,7 +109,7 @@ impl Shared {
             return Ok(target.to_vec());
         }
         let size = core.disk.size;
-        if size == 0 || size > TARGET_MAX || !core.disk.has_extents() {
+        if size == 0 || size > TARGET_MAX {
             return Err(Error::BadInode {
                 image: Arc::clone(&self.image),
                 ino: state.ino.get(),

@@ -1,10 +1,10 @@
-//! What a directory lives in: metadata blocks mapped by its extent tree.
+//! What a directory lives in: metadata blocks mapped by its extent tree or block map.
 
 use core::ops::Deref;
 
 use e4_dir::{Check, DirContext, DirError, DirRead, DirStore};
 use e4_extent::FileRange;
-use e4_format::{FileBlock, FormatError, FsBlock, InodeFlags};
+use e4_format::{FileBlock, FormatError, FsBlock, InodeFlags, MapKind};
 use e4_journal::{BlockData, Handle, JournalError, Verify, VerifyTag};
 use e4_sync::Arc;
 
@@ -114,14 +114,14 @@ fn read_block(
 }
 
 fn context_of(state: &InodeState, core: &Core) -> Result<DirContext> {
-    if !core.disk.has_extents() {
-        return Err(Error::Unsupported {
-            image: Arc::clone(&state.shared.image),
-            what: format!(
-                "directory inode {} mapped by indirect blocks or inline",
-                state.ino
-            ),
-        });
+    match core.disk.map_kind() {
+        MapKind::Extents | MapKind::Indirect => {}
+        MapKind::Inline | MapKind::None => {
+            return Err(Error::Unsupported {
+                image: Arc::clone(&state.shared.image),
+                what: format!("inode {}: a directory inside its inode", state.ino),
+            });
+        }
     }
     Ok(DirContext::new(&state.shared.sb, state.seed))
 }

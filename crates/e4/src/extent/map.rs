@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+use core::ops::ControlFlow;
+
 use e4_extent::{FileRange, Mapping};
-use e4_format::{Extent, ExtentState, FileBlock, FsBlock};
+use e4_format::{Extent, ExtentState, FileBlock, FsBlock, MapKind};
 use e4_sync::Arc;
 use smallvec::SmallVec;
 
 use super::{TreeView, tree_error};
 use crate::error::{Error, Result};
+use crate::indirect::{BlockMapView, map_error};
 use crate::inode::{Core, Inode, InodeState};
 use crate::mount::Shared;
 
@@ -59,18 +62,114 @@ pub(crate) enum Found {
     GoOnAt(u32),
 }
 
+/// Read access to an inode's map, of whatever kind it is: the closed set of kinds, and the one place that asks.
+pub(crate) enum View<'a> {
+    /// Nothing can be mapped: a device, a short symbolic link.
+    Nothing,
+    /// An extent tree.
+    Extents(&'a InodeState, TreeView<'a>),
+    /// A block map of ext2 and ext3. All it maps is written.
+    Indirect(&'a InodeState, BlockMapView<'a>),
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(state: &'a InodeState, core: &'a Core) -> Result<Self> {
+        match core.disk.map_kind() {
+            MapKind::None => Ok(Self::Nothing),
+            MapKind::Extents => Ok(Self::Extents(state, TreeView::new(state, core))),
+            MapKind::Indirect => Ok(Self::Indirect(state, BlockMapView::new(state, core))),
+            MapKind::Inline => Err(Error::Unsupported {
+                image: Arc::clone(&state.shared.image),
+                what: format!("inode {}: data inside the inode", state.ino),
+            }),
+        }
+    }
+
+    /// What a block maps to, and its neighbours with it.
+    pub(crate) fn lookup(&self, block: FileBlock) -> Result<Mapping> {
+        match self {
+            Self::Nothing => Ok(Mapping::Hole(FileRange::new(block, FileRange::ALL.end))),
+            Self::Extents(state, view) => {
+                e4_extent::lookup(view, block).map_err(|e| tree_error(state, e))
+            }
+            Self::Indirect(state, view) => {
+                let run = e4_indirect::lookup(view, block, FileRange::ALL.end.get());
+                let run = run.map_err(|e| map_error(state, e))?;
+                Ok(match extent_of(state, &run)? {
+                    Some(extent) => Mapping::Extent(extent),
+                    None => {
+                        let end = FileBlock::new(run.blocks.end);
+                        Mapping::Hole(FileRange::new(block, end))
+                    }
+                })
+            }
+        }
+    }
+
+    /// Shows all extents in order, from the one that holds `from` or the next on, until told to stop.
+    pub(crate) fn walk(&self, from: FileBlock, each: &mut dyn FnMut(Extent) -> bool) -> Result<()> {
+        let all = FileRange::new(from, FileRange::ALL.end);
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Extents(state, view) => {
+                for extent in e4_extent::iterate(view, all) {
+                    if !each(extent.map_err(|e| tree_error(state, e))?) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Self::Indirect(state, view) => {
+                let mut refused = None;
+                let mut show = |run: e4_indirect::Run| match extent_of(state, &run) {
+                    Ok(extent) if extent.is_none_or(&mut *each) => ControlFlow::Continue(()),
+                    Ok(_) => ControlFlow::Break(()),
+                    Err(error) => {
+                        refused = Some(error);
+                        ControlFlow::Break(())
+                    }
+                };
+                e4_indirect::walk(view, all.start.get()..all.end.get(), &mut show)
+                    .map_err(|e| map_error(state, e))?;
+                refused.map_or(Ok(()), Err)
+            }
+        }
+    }
+}
+
+/// A run of a block map as an extent. A block map has no header and no checksum: it is not believed that the
+/// filesystem's own blocks are the file's.
+fn extent_of(state: &InodeState, run: &e4_indirect::Run) -> Result<Option<Extent>> {
+    let Some(start) = run.at else {
+        return Ok(None);
+    };
+    let len = run.blocks.end - run.blocks.start;
+    let block = FileBlock::new(run.blocks.start);
+    if state.shared.alloc.is_protected(start, u64::from(len)) {
+        return Err(Error::BlockMap {
+            image: Arc::clone(&state.shared.image),
+            ino: state.ino,
+            near: block,
+            what: "a block of the file belongs to the filesystem itself, or does not exist",
+        });
+    }
+    Ok(Some(Extent {
+        block,
+        len,
+        start,
+        state: ExtentState::Written,
+    }))
+}
+
 impl InodeState {
     /// Maps `range`. The caller holds the tree lock; what keeps the answer true afterwards is its
     /// admission (nothing unmaps or moves blocks under one).
     pub(crate) fn map(&self, core: &Core, range: Range<u32>) -> Result<Pieces> {
-        let view = TreeView::new(self, core);
+        let view = View::new(self, core)?;
         let mut pieces = Pieces::new();
         let mut at = range.start;
         while at < range.end {
-            let mapping = core
-                .status
-                .lookup(&view, FileBlock::new(at))
-                .map_err(|e| tree_error(self, e))?;
+            let mapping = core.status.lookup(&view, FileBlock::new(at))?;
             let end = mapping.blocks().end.get().min(range.end).max(at + 1);
             match mapping {
                 Mapping::Hole(_) => pieces.push(Piece {
@@ -92,16 +191,13 @@ impl InodeState {
         lookups_max: u32,
         wanted: impl Fn(Mapped) -> bool,
     ) -> Result<Found> {
-        let view = TreeView::new(self, core);
+        let view = View::new(self, core)?;
         let mut at = range.start;
         for _ in 0..lookups_max {
             if at >= range.end {
                 return Ok(Found::Nothing);
             }
-            let mapping = core
-                .status
-                .lookup(&view, FileBlock::new(at))
-                .map_err(|e| tree_error(self, e))?;
+            let mapping = core.status.lookup(&view, FileBlock::new(at))?;
             let end = mapping.blocks().end.get().min(range.end).max(at + 1);
             let mut pieces = Pieces::new();
             match mapping {
@@ -164,34 +260,51 @@ impl InodeState {
         from: FileBlock,
         limit: usize,
     ) -> Result<Vec<Extent>> {
-        let view = TreeView::new(self, core);
         let mut out: Vec<Extent> = Vec::new();
-        for extent in e4_extent::iterate(&view, FileRange::new(from, FileRange::ALL.end)) {
-            let extent = extent.map_err(|e| tree_error(self, e))?;
-            let mut pieces = Pieces::new();
-            let start = extent.block.max(from);
-            self.push_extent(&extent, start.get()..extent.end(), &mut pieces)?;
-            for piece in pieces {
-                let (start, state) = match piece.to {
-                    Mapped::Written(at) => (at, ExtentState::Written),
-                    Mapped::Unwritten(at) => (at, ExtentState::Unwritten),
-                    Mapped::Hole => continue,
-                };
-                let next = Extent {
-                    block: FileBlock::new(piece.blocks.start),
-                    len: piece.len(),
-                    start,
-                    state,
-                };
-                let full = out.len() >= limit;
-                match out.last_mut() {
-                    Some(last) if last.can_merge(&next) => last.len += next.len,
-                    _ if full => return Ok(out),
-                    _ => out.push(next),
-                }
+        let mut failed = None;
+        View::new(self, core)?.walk(from, &mut |extent| match self
+            .take_extent(&extent, from, limit, &mut out)
+        {
+            Ok(more) => more,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        failed.map_or(Ok(out), Err)
+    }
+
+    /// Adds what an extent holds from block `from` on to a listing; false if the listing is full.
+    fn take_extent(
+        &self,
+        extent: &Extent,
+        from: FileBlock,
+        limit: usize,
+        out: &mut Vec<Extent>,
+    ) -> Result<bool> {
+        let mut pieces = Pieces::new();
+        let start = extent.block.max(from);
+        self.push_extent(extent, start.get()..extent.end(), &mut pieces)?;
+        for piece in pieces {
+            let (start, state) = match piece.to {
+                Mapped::Written(at) => (at, ExtentState::Written),
+                Mapped::Unwritten(at) => (at, ExtentState::Unwritten),
+                Mapped::Hole => continue,
+            };
+            let next = Extent {
+                block: FileBlock::new(piece.blocks.start),
+                len: piece.len(),
+                start,
+                state,
+            };
+            let full = out.len() >= limit;
+            match out.last_mut() {
+                Some(last) if last.can_merge(&next) => last.len += next.len,
+                _ if full => return Ok(false),
+                _ => out.push(next),
             }
         }
-        Ok(out)
+        Ok(true)
     }
 }
 

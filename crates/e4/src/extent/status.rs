@@ -1,17 +1,18 @@
-//! The extent status cache: the tree's extents as one sorted list, for lookups without touching nodes.
+//! The extent status cache: a file's extents as one sorted list, for lookups without touching nodes. What a block map
+//! says is a list of written extents too.
 //!
-//! Decisions: the list is made from the tree, whole, and thrown away by any change of the tree, so cache and tree
+//! Decisions: the list is made from the map, whole, and thrown away by any change of it, so cache and map
 //! cannot disagree (I-6, R8). It is made only once enough lookups have missed it: a file that grows with
 //! every write never pays for rebuilding, a file that is written in place pays once. What is published and
 //! not yet recorded is not here but in the overlay.
 
-use e4_extent::{FileRange, Mapping, TreeError};
+use e4_extent::{FileRange, Mapping};
 use e4_format::{Extent, FileBlock};
 use e4_sync::OnceLock;
 use e4_sync::atomic::{AtomicU32, Ordering};
 
-use super::TreeView;
-use crate::error::Error;
+use super::View;
+use crate::error::Result;
 
 /// Extents cached at most: 24 MiB of them. Larger files use the tree.
 const EXTENTS_MAX: usize = 1 << 20;
@@ -37,18 +38,14 @@ impl Status {
         *self.misses.get_mut() = 0;
     }
 
-    /// What `block` maps to in the tree.
-    pub(super) fn lookup(
-        &self,
-        view: &TreeView<'_>,
-        block: FileBlock,
-    ) -> Result<Mapping, TreeError<Error>> {
+    /// What `block` maps to.
+    pub(super) fn lookup(&self, view: &View<'_>, block: FileBlock) -> Result<Mapping> {
         let list = match self.list.get() {
             Some(list) => list,
             None => {
                 let enough = MISSES_MIN.saturating_add(self.last_len / EXTENTS_PER_MISS);
                 if self.misses.fetch_add(1, Ordering::Relaxed) < enough {
-                    return e4_extent::lookup(view, block);
+                    return view.lookup(block);
                 }
                 let made = make(view)?;
                 self.list.get_or_init(|| made)
@@ -56,20 +53,18 @@ impl Status {
         };
         match list {
             Some(list) => Ok(find(list, block)),
-            None => e4_extent::lookup(view, block),
+            None => view.lookup(block),
         }
     }
 }
 
-fn make(view: &TreeView<'_>) -> Result<Option<Box<[Extent]>>, TreeError<Error>> {
+fn make(view: &View<'_>) -> Result<Option<Box<[Extent]>>> {
     let mut list = Vec::new();
-    for extent in e4_extent::iterate(view, FileRange::ALL) {
-        list.push(extent?);
-        if list.len() > EXTENTS_MAX {
-            return Ok(None);
-        }
-    }
-    Ok(Some(list.into_boxed_slice()))
+    view.walk(FileBlock::new(0), &mut |extent| {
+        list.push(extent);
+        list.len() <= EXTENTS_MAX
+    })?;
+    Ok((list.len() <= EXTENTS_MAX).then(|| list.into_boxed_slice()))
 }
 
 fn find(list: &[Extent], block: FileBlock) -> Mapping {

@@ -3,7 +3,7 @@
 use e4_completion::Observer;
 use e4_format::{FileType, InodeFlags, Timestamp};
 
-use super::{CREDITS_PER_STORE, Core, Inode, InodeState};
+use super::{CREDITS_PER_STORE, Inode, InodeState};
 use crate::data::converter::Conv;
 use crate::error::{Error, Result};
 use crate::mount::Shared;
@@ -67,7 +67,7 @@ impl Shared {
             }
             if change.size.is_some() {
                 self.check_free_to_change(state, &core)?;
-                self.check_sizable(state, &core)?;
+                self.check_sizable(state)?;
             }
         }
         if let Some(bytes) = change.size {
@@ -79,14 +79,10 @@ impl Shared {
         Ok(())
     }
 
-    fn check_sizable(&self, state: &InodeState, core: &Core) -> Result<()> {
+    fn check_sizable(&self, state: &InodeState) -> Result<()> {
         let path = || format!("inode {}", state.ino);
         match state.kind {
-            Some(FileType::Regular) if core.disk.has_extents() => Ok(()),
-            Some(FileType::Regular) => Err(Error::Unsupported {
-                image: e4_sync::Arc::clone(&self.image),
-                what: format!("inode {}: truncating block-mapped files", state.ino),
-            }),
+            Some(FileType::Regular) => Ok(()),
             Some(FileType::Directory) => Err(Error::IsADirectory { path: path() }),
             _ => Err(Error::NotARegularFile { path: path() }),
         }

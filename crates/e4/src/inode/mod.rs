@@ -60,7 +60,7 @@ pub(crate) struct InodeState {
     pub(crate) ino: InodeNo,
     /// Seed of the checksums of its extent nodes and directory blocks.
     pub(crate) seed: u32,
-    /// Mapped by an extent tree, which an inode is for life.
+    /// Mapped by an extent tree, which an inode is for life. Others are written without the page cache.
     pub(crate) extent_mapped: bool,
     pub(crate) kind: Option<FileType>,
     pub(crate) core: RwLock<Core>,
@@ -138,7 +138,7 @@ impl InodeState {
         self.size.store(bytes, Ordering::Release);
     }
 
-    /// A write through the page cache ends here: visible at once, on disk with the conversion of its last page.
+    /// A write ends here: visible at once. On disk with the conversion of its last page, or in the handle that maps it.
     pub(crate) fn grow(&self, end: u64) {
         self.size.fetch_max(end, Ordering::AcqRel);
     }

@@ -12,6 +12,7 @@
 //! - Dropping the last handle without `unmount` writes nothing more: a power cut for what was not synced.
 
 mod close;
+mod journal_map;
 mod open;
 mod stats;
 

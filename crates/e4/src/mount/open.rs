@@ -6,7 +6,10 @@ use e4_extent::{FileRange, NodeRead, ROOT_LEN, TreeError};
 use e4_format::extent::capacity_block;
 use e4_format::features::IncompatFeatures;
 use e4_format::superblock::{FsState, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
-use e4_format::{Access, ExtentState, FileType, FormatError, FsBlock, InodeNo, Superblock};
+use e4_format::{
+    Access, ExtentState, FileType, FormatError, FsBlock, Inode as DiskInode, InodeNo, MapKind,
+    Superblock,
+};
 use e4_journal::recovery::{self, CorruptPolicy, RecoveryReport};
 use e4_journal::{
     CommitHooks, JournalLayout, JournalMode, LogChecksum, LogExtent, MetaStore, NoHooks, Options,
@@ -144,14 +147,35 @@ fn journal_layout(
     if inode.file_type() != Some(FileType::Regular) || inode.links_count == 0 {
         return Err(bad("it is not a regular file in use"));
     }
-    if !inode.has_extents() {
-        return Err(bad(
-            "it is mapped by indirect blocks, which is not supported yet",
-        ));
-    }
+    let extents = match inode.map_kind() {
+        MapKind::Indirect => super::journal_map::log_extents(image, &meta, sb, ino, &inode)?,
+        MapKind::Extents => log_extents(image, &meta, sb, ino, &inode)?,
+        MapKind::Inline | MapKind::None => return Err(bad("it has no blocks")),
+    };
+    Ok(JournalLayout::read(
+        &**device,
+        sb.block_size(),
+        sb.blocks_count(),
+        &extents,
+    )?)
+}
+
+/// The journal's blocks, from its extent tree.
+fn log_extents(
+    image: &Arc<str>,
+    meta: &MetaStore,
+    sb: &Superblock,
+    ino: InodeNo,
+    inode: &DiskInode,
+) -> Result<Vec<LogExtent>> {
+    let bad = |what| Error::BadJournalInode {
+        image: image.to_string(),
+        ino: ino.get(),
+        what,
+    };
     let view = RawTree {
         image,
-        meta: &meta,
+        meta,
         sb,
         ino,
         seed: inode.csum_seed(sb, ino),
@@ -172,12 +196,7 @@ fn journal_layout(
             physical: extent.start,
         });
     }
-    Ok(JournalLayout::read(
-        &**device,
-        sb.block_size(),
-        sb.blocks_count(),
-        &extents,
-    )?)
+    Ok(extents)
 }
 
 fn recover(

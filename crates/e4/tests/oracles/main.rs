@@ -4,6 +4,7 @@
 //! A tool or privilege that is missing is said aloud; with `E4_REQUIRE_ORACLES=1` it is a failure.
 
 mod differential;
+mod indirect;
 mod kernel;
 mod matrix;
 mod workload;

@@ -11,7 +11,7 @@ use e4_judges::{fsck, mke2fs};
 use crate::kernel::LoopMount;
 use crate::workload::{contents, open, populate};
 
-fn compare_with_kernel(image: &Path, files: &[(String, Vec<u8>)], what: &str) {
+pub(crate) fn compare_with_kernel(image: &Path, files: &[(String, Vec<u8>)], what: &str) {
     let Some(mount) = LoopMount::new(image, true) else {
         return;
     };
@@ -23,7 +23,7 @@ fn compare_with_kernel(image: &Path, files: &[(String, Vec<u8>)], what: &str) {
     assert_eq!(names, 202, "{what}: names in /d");
 }
 
-fn one(image: &Path, what: &str, seed: u64) {
+pub(crate) fn one(image: &Path, what: &str, seed: u64) {
     fsck(image, what);
     let fs = open(image);
     let files = populate(&fs, seed, 120);

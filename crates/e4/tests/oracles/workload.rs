@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use e4::format::features::IncompatFeatures;
 use e4::{AlignedBuf, FallocateMode, File, Filesystem, MountOptions, OpenFlags};
 
 /// Opens an image for writing.
@@ -61,6 +62,10 @@ pub(crate) fn exercise(
 ) {
     let mut rng = Rng(seed);
     let bs = u64::from(fs.statfs().block_size);
+    let extents = fs
+        .superblock()
+        .incompat()
+        .contains(IncompatFeatures::EXTENTS);
     for op in 0..ops {
         let at = rng.below(max);
         let aligned = at / bs * bs;
@@ -102,6 +107,11 @@ pub(crate) fn exercise(
                 }
                 model.punch(at as usize, now.len());
                 model.bytes = now;
+            }
+            // Only an extent can be unwritten: refused, as the kernel refuses it.
+            7 | 8 if !extents => {
+                let refused = file.fallocate(FallocateMode::Allocate, aligned, bs);
+                assert_eq!(refused.unwrap_err().errno(), 95, "EOPNOTSUPP");
             }
             7 => {
                 file.fallocate(FallocateMode::Allocate, aligned, bs * (1 + rng.below(30)))
