@@ -106,6 +106,8 @@ pub enum Verb {
     Find(verbs::find::FindArgs),
     /// Draw a directory and everything below it
     Tree(verbs::outline::OutlineArgs),
+    /// Print which features of images are supported, and how
+    Features(verbs::features::FeaturesArgs),
     /// Check an image for errors, changing nothing
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
@@ -160,6 +162,7 @@ impl Verb {
             Self::Tree(a) => a.common.clone(),
             Self::Completions(a) => a.common.clone(),
             Self::Manual(a) => a.common.clone(),
+            Self::Features(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
             Self::Crashlab(a) => a.common.clone(),

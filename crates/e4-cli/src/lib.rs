@@ -92,6 +92,7 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Tree(args)) => verbs::outline::run(&args, ui),
         Some(Verb::Completions(args)) => verbs::completions::run(&args, ui),
         Some(Verb::Manual(args)) => verbs::manual::run(&args, ui),
+        Some(Verb::Features(args)) => verbs::features::run(&args, ui),
         Some(Verb::Check(args)) => verbs::check::run(&args, ui),
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
         Some(Verb::Crashlab(args)) => verbs::crashlab::run(&args, ui),

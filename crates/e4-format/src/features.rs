@@ -8,15 +8,19 @@
 use core::fmt;
 
 macro_rules! feature_word {
-    ($(#[$doc:meta])* $name:ident, $letter:literal, $( $(#[$bdoc:meta])* $konst:ident = $bit:literal, $text:literal $(| $alias:literal)* ;)*) => {
+    ($(#[$doc:meta])* $name:ident, $letter:literal, $( #[doc = $bdoc:literal] $konst:ident = $bit:literal, $text:literal $(| $alias:literal)* ;)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
         pub struct $name(u32);
 
         impl $name {
-            $( $(#[$bdoc])* pub const $konst: Self = Self($bit); )*
+            $( #[doc = $bdoc] pub const $konst: Self = Self($bit); )*
 
             const NAMES: &'static [(u32, &'static str)] = &[$(($bit, $text)),*];
+
+            /// Every feature that has a name, from the lowest bit up, with its name and what it means.
+            pub const KNOWN: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self($bit), $text, $bdoc)),*];
 
             /// No feature.
             pub const EMPTY: Self = Self(0);
@@ -232,6 +236,51 @@ feature_word!(
     /// The orphan file is not empty.
     ORPHAN_PRESENT = 0x10000, "orphan_present";
 );
+
+/// What becomes of an image that has a feature.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Support {
+    /// It is read and written.
+    ReadWrite,
+    /// It is read, and not written.
+    ReadOnly,
+    /// It is refused, with the feature named.
+    Refused,
+}
+
+impl CompatFeatures {
+    /// What becomes of images with these: whoever does not know them may ignore them.
+    #[must_use]
+    pub const fn support(self) -> Support {
+        Support::ReadWrite
+    }
+}
+
+impl IncompatFeatures {
+    /// What becomes of images with these.
+    #[must_use]
+    pub const fn support(self) -> Support {
+        if SUPPORTED_INCOMPAT.contains(self) {
+            Support::ReadWrite
+        } else {
+            Support::Refused
+        }
+    }
+}
+
+impl RoCompatFeatures {
+    /// What becomes of images with these.
+    #[must_use]
+    pub const fn support(self) -> Support {
+        if SUPPORTED_RO_COMPAT.contains(self) {
+            Support::ReadWrite
+        } else if self.0 & REFUSED_RO_COMPAT.0 != 0 {
+            Support::Refused
+        } else {
+            Support::ReadOnly
+        }
+    }
+}
 
 /// Incompatible features an image may have.
 pub const SUPPORTED_INCOMPAT: IncompatFeatures = IncompatFeatures::FILETYPE

@@ -93,6 +93,27 @@ fn block_sizes_and_features() {
     }
 }
 
+/// Files and directories mapped by pointers: nothing is ever unwritten, so data comes before its mapping.
+#[test]
+fn without_extents() {
+    let kinds = [
+        "^extent,^64bit",
+        "^extent,^64bit,^metadata_csum,^orphan_file,^flex_bg,^huge_file",
+    ];
+    for seed in 40..=45 {
+        let params = Params {
+            block_size: [1024, 2048, 1024][seed as usize % 3],
+            features: kinds[seed as usize % 2],
+            file_blocks: [16, 400, 32][seed as usize % 3],
+            names: seed % 2 == 0,
+            operations: 120,
+            fsck_every: 61,
+            ..Params::small(seed)
+        };
+        must_be_clean(&params, quick());
+    }
+}
+
 /// What the demonstration explores.
 #[test]
 fn the_demo() {

@@ -16,6 +16,7 @@ pub mod export;
 pub mod extents;
 pub mod fallocate;
 pub mod fattr;
+pub mod features;
 pub mod find;
 pub mod get;
 pub mod info;

@@ -129,6 +129,11 @@ impl Params {
         }
     }
 
+    /// Whether files are mapped by extents; else by pointers, and nothing can be preallocated.
+    pub(super) fn has_extents(&self) -> bool {
+        !self.features.split(',').any(|f| f == "^extent")
+    }
+
     /// The steps to take.
     pub(super) fn steps(&self) -> Vec<u32> {
         match &self.keep {

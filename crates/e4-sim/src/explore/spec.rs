@@ -6,12 +6,15 @@
 use super::Params;
 
 /// Changes to the features of `mke2fs -t ext4` that are explored.
-pub(super) const FEATURES: [&str; 5] = [
+pub(super) const FEATURES: [&str; 7] = [
     "",
     "^orphan_file",
     "^metadata_csum",
     "^64bit",
     "^metadata_csum,^64bit,uninit_bg",
+    "^extent,^64bit",
+    // What ext3 has.
+    "^extent,^64bit,^metadata_csum,^orphan_file,^flex_bg,^huge_file",
 ];
 
 /// Why a text describes no exploration.

@@ -500,6 +500,9 @@ impl<'a> Run<'a> {
     }
 
     fn allocate(&mut self, n: usize, at: u64, len: u64, extend: bool) -> e4::Result<()> {
+        if !self.params.has_extents() {
+            return Ok(());
+        }
         let actor = &self.actors[n];
         let mode = if extend {
             FallocateMode::Allocate
