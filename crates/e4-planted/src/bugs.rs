@@ -246,3 +246,17 @@ pub fn selected() -> Option<Bug> {
 pub fn is(bug: Bug) -> bool {
     selected() == Some(bug)
 }
+
+static PAUSE: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// In the window that a planted bug opens: lets whoever has registered act.
+pub fn pause() {
+    if let Some(act) = PAUSE.get() {
+        act();
+    }
+}
+
+/// Registers what happens in the windows that planted bugs open; the first registration of a process holds.
+pub fn on_pause(act: impl Fn() + Send + Sync + 'static) {
+    PAUSE.get_or_init(|| Box::new(act));
+}

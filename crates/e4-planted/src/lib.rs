@@ -5,6 +5,9 @@
 //! decided once, by [`select`] or by the environment variable `E4_PLANTED` (so that any test program can be run
 //! against it), and holds for the whole process.
 //!
+//! A bug that opens a window calls [`pause`] in it; a checker that wants to look through that window registers with
+//! [`on_pause`]. Without the feature both do nothing.
+//!
 //! Decision: one closed list in one crate below all others, instead of a switch per crate: a single feature decides, and
 //! a single constant ([`COMPILED_IN`]) tells whoever must never be built with it.
 
@@ -14,7 +17,16 @@
 mod bugs;
 
 #[cfg(feature = "lab")]
-pub use bugs::{Bug, is, select, selected};
+pub use bugs::{Bug, is, on_pause, pause, select, selected};
+
+/// In the window that a planted bug opens: lets whoever has registered act.
+#[cfg(not(feature = "lab"))]
+#[inline]
+pub fn pause() {}
+
+/// Registers what happens in the windows that planted bugs open; the first registration of a process holds.
+#[cfg(not(feature = "lab"))]
+pub fn on_pause(_: impl Fn() + Send + Sync + 'static) {}
 
 /// Whether bugs can be selected in this build.
 pub const COMPILED_IN: bool = cfg!(feature = "lab");

@@ -118,6 +118,8 @@ struct State {
     delivery: Delivery,
     queues: Vec<Vec<Flight>>,
     hold: Option<HoldRule>,
+    /// Held requests complete when somebody waits and there is nothing else.
+    lazy: bool,
     next_id: u64,
     waiters: usize,
     stats: SimStats,
@@ -171,6 +173,7 @@ impl SimDisk {
                     delivery: options.delivery,
                     queues: (0..info.queues).map(|_| Vec::new()).collect(),
                     hold: None,
+                    lazy: false,
                     next_id: 0,
                     waiters: 0,
                     stats: SimStats::default(),
@@ -223,7 +226,17 @@ impl SimDisk {
     /// From now on, requests for which `rule` says so stay in flight until released. Replaces the
     /// rule before; requests already held stay so.
     pub fn hold(&self, rule: impl Fn(&Held) -> bool + Send + 'static) {
-        self.state.lock().hold = Some(Box::new(rule));
+        let mut state = self.state.lock();
+        state.hold = Some(Box::new(rule));
+        state.lazy = false;
+    }
+
+    /// As [`SimDisk::hold`], but a poll that waits and finds nothing else gets what is held: a request stays in flight
+    /// just as long as nobody waits for it. With one thread, whoever must wait does, and whoever need not is seen not to.
+    pub fn hold_until_awaited(&self, rule: impl Fn(&Held) -> bool + Send + 'static) {
+        let mut state = self.state.lock();
+        state.hold = Some(Box::new(rule));
+        state.lazy = true;
     }
 
     /// New requests are no longer held.
@@ -299,6 +312,12 @@ impl SimDisk {
             }
             if wait == Wait::No || state.queues[queue.0].is_empty() {
                 return (state, false);
+            }
+            if state.lazy {
+                state.queues[queue.0]
+                    .iter_mut()
+                    .for_each(|f| f.held = false);
+                return (state, true);
             }
             state.waiters += 1;
             let timed_out = match deadline {

@@ -99,7 +99,7 @@ impl InodeState {
                 self.overlay
                     .clear(range.blocks.start.get()..range.blocks.end.get());
             }
-            e4_sync::thread::yield_now();
+            e4_planted::pause();
             core = self.core.write();
         }
         if !ranges.is_empty() {

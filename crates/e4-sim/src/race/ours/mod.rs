@@ -8,6 +8,7 @@
 mod errors;
 mod lab;
 mod life;
+mod stuck;
 mod truncate;
 mod window;
 

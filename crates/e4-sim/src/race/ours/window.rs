@@ -211,6 +211,11 @@ struct Stream {
 impl Stream {
     fn submit(&self, lab: &Lab, number: u32) {
         while !self.stop.load(Ordering::Relaxed) {
+            // Few enough that nobody waits for room: who stands in line waits for the range.
+            if self.queue.lock().len() >= 8 {
+                thread::yield_now();
+                continue;
+            }
             let request = lab.write(number, 0..2);
             self.queue.lock().push_back(request);
             self.submitted.fetch_add(1, Ordering::Relaxed);
@@ -236,6 +241,32 @@ impl Stream {
     }
 }
 
+/// Writes admitted while somebody waits from which on it counts as waiting for ever. Each submitter may have one that it
+/// had begun before.
+const OVERTAKEN: u32 = 1000;
+
+impl Stream {
+    /// Watches a truncate until it has its turn.
+    fn lets_through(&self, lab: &Lab, through: &AtomicBool) -> Outcome {
+        let through = || through.load(Ordering::Acquire);
+        while lab.file.dump().in_line == 0 && !through() {
+            thread::yield_now();
+        }
+        let since = self.submitted.load(Ordering::Relaxed);
+        loop {
+            let more = self.submitted.load(Ordering::Relaxed).wrapping_sub(since);
+            if through() {
+                return Ok(());
+            }
+            ensure(
+                more < OVERTAKEN,
+                "I-15: writes overtake a waiting truncate without end",
+            )?;
+            thread::yield_now();
+        }
+    }
+}
+
 /// Submitters that never stop: each truncate gets its turn, and so do they between truncates.
 pub(super) fn s09(lab: &Lab) -> Outcome {
     let stream = Arc::new(Stream {
@@ -256,15 +287,24 @@ pub(super) fn s09(lab: &Lab) -> Outcome {
     let mut outcome = Ok(());
     for _ in 0..20 {
         let before = stream.submitted.load(Ordering::Relaxed);
-        let truncate = lab.actor("truncate", |lab| {
-            let o = lab.file.observer();
-            let bytes = Lab::bytes(&(0..2));
-            let held = lab
-                .engine
-                .drain(&lab.file, bytes, Drain::Exclusive, &o, NO_DRIVE);
-            drop(held);
+        let through = Arc::new(AtomicBool::new(false));
+        let truncate = lab.actor("truncate", {
+            let through = Arc::clone(&through);
+            move |lab| {
+                let o = lab.file.observer();
+                let bytes = Lab::bytes(&(0..2));
+                let held = lab
+                    .engine
+                    .drain(&lab.file, bytes, Drain::Exclusive, &o, NO_DRIVE);
+                // Nobody can be admitted before it is let go.
+                through.store(true, Ordering::Release);
+                drop(held);
+            }
         });
-        outcome = truncate.done();
+        outcome = match stream.lets_through(lab, &through) {
+            Ok(()) => truncate.done(),
+            overtaken => overtaken,
+        };
         if outcome.is_err() {
             break;
         }
