@@ -4,6 +4,7 @@ use crate::campaign;
 use e4_sim::explore::{self, Params};
 use e4_sim::{Bound, race};
 use e4_sync::{Duration, now};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A kind of checker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +13,15 @@ pub enum Checker {
     Explorer,
     /// The engine led through the named schedules; see [`e4_sim::race`].
     Schedules,
+}
+
+/// What was found wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Find {
+    /// What finds it again: a seed of the explorer, a schedule's number.
+    pub focus: String,
+    /// In words.
+    pub what: String,
 }
 
 impl Checker {
@@ -27,45 +37,73 @@ impl Checker {
         }
     }
 
-    /// What the checker finds wrong within `time`.
+    /// What the checker finds wrong within `time`; only with this `focus`, if one is given.
     #[must_use]
-    pub fn hunt(self, time: Duration) -> Option<String> {
-        match self {
-            Checker::Explorer => explorer(time),
-            Checker::Schedules => schedules(),
+    pub fn hunt(self, time: Duration, focus: Option<&str>) -> Option<Find> {
+        match (self, focus) {
+            (Checker::Explorer, None) => explorer(time),
+            (Checker::Explorer, Some(seed)) => seed.parse().ok().and_then(workload),
+            (Checker::Schedules, focus) => schedules(focus),
         }
     }
 }
 
-fn explorer(time: Duration) -> Option<String> {
+fn explorer(time: Duration) -> Option<Find> {
     let begin = now();
-    // Few states of many workloads first: most bugs are not shy.
+    (1..)
+        .take_while(|_| begin.elapsed() <= time)
+        .find_map(workload)
+}
+
+/// Few states of many workloads first: most bugs are not shy.
+const QUICK: u64 = 24;
+
+fn workload(seed: u64) -> Option<Find> {
     let quick = Bound {
         exhaustive: 2,
         reorderings: 2,
         torn: 1,
         seed: 1,
     };
-    let bounds = (0..).map(|n| if n < 24 { quick } else { campaign::bound() });
-    for (seed, bound) in (1..).zip(bounds) {
-        if begin.elapsed() > time {
-            return None;
-        }
-        let params = Params {
-            stop_at_first: true,
-            ..Params::varied(seed)
-        };
-        let report = explore::run(&params, bound, &mut |_| {});
-        if let Some(failure) = report.first_failure {
-            return Some(format!("{params}: {}", failure.description));
-        }
-    }
-    None
+    let bound = if seed <= QUICK {
+        quick
+    } else {
+        campaign::bound()
+    };
+    let params = Params {
+        stop_at_first: true,
+        ..Params::varied(seed)
+    };
+    let run = || explore::run(&params, bound, &mut |_| {});
+    let what = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(report) => report.first_failure?.description,
+        Err(panic) => format!("a panic: {}", words(&*panic)),
+    };
+    Some(Find {
+        focus: seed.to_string(),
+        what: format!("{params}: {what}"),
+    })
 }
 
-fn schedules() -> Option<String> {
-    let found = race::engine_schedules()
-        .iter()
-        .find_map(|schedule| Some((schedule.name(), schedule.run().err()?)));
-    found.map(|(name, what)| format!("{name}: {what}"))
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned()));
+    text.unwrap_or_default()
+}
+
+fn schedules(focus: Option<&str>) -> Option<Find> {
+    let all = race::engine_schedules().iter();
+    let mut wanted = all.filter(|s| focus.is_none_or(|focus| s.name() == focus));
+    let found = wanted.find_map(|schedule| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| schedule.run()));
+        let what = match outcome {
+            Ok(outcome) => outcome.err()?,
+            Err(panic) => format!("a panic: {}", words(&*panic)),
+        };
+        Some((schedule.name(), what))
+    });
+    found.map(|(name, what)| Find {
+        focus: name.to_owned(),
+        what,
+    })
 }

@@ -8,7 +8,9 @@ use e4_lab::campaign::{self, Options};
 use e4_lab::hunt::Checker;
 use e4_planted::Bug;
 use e4_sim::explore::{self, Params};
-use e4_sync::{Duration, now};
+use e4_sim::race;
+use e4_sync::Duration;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -29,6 +31,15 @@ enum Run {
         /// Time for it, seconds
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+        /// Only this seed or schedule
+        #[arg(long)]
+        focus: Option<String>,
+    },
+    /// Runs the named schedules: algorithms of history, and e4's engine
+    Schedules {
+        /// For the walks through the former
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Explores crash states of new workloads
     Explore {
@@ -63,12 +74,21 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Run::Hunt { checker, seconds } => {
+        Run::Hunt {
+            checker,
+            seconds,
+            focus,
+        } => {
             let all = Checker::ALL;
             let checker = all.into_iter().find(|c| c.name() == checker);
-            hunt(checker.context("no such checker")?, seconds);
+            hunt(
+                checker.context("no such checker")?,
+                seconds,
+                focus.as_deref(),
+            );
             Ok(ExitCode::SUCCESS)
         }
+        Run::Schedules { seed } => Ok(schedules(seed)),
         Run::Explore {
             seed,
             states,
@@ -87,14 +107,34 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-fn hunt(checker: Checker, seconds: u64) {
-    let begin = now();
-    let found = std::panic::catch_unwind(|| checker.hunt(Duration::from_secs(seconds)));
-    let found = found.unwrap_or_else(|_| Some("a panic".to_owned()));
-    let took = begin.elapsed().as_secs_f64();
+fn hunt(checker: Checker, seconds: u64, focus: Option<&str>) {
+    let found = checker.hunt(Duration::from_secs(seconds), focus);
+    let plain = |text: &str| text.replace(['\n', '\t'], " ");
     match found {
-        Some(what) => println!("killed\t{took:.2}\t{}", what.replace(['\n', '\t'], " ")),
-        None => println!("alive\t{took:.2}\t"),
+        Some(find) => println!("killed\t{}\t{}", plain(&find.focus), plain(&find.what)),
+        None => println!("alive"),
+    }
+}
+
+fn schedules(seed: u64) -> ExitCode {
+    let reports = race::demonstrate(seed);
+    let wrong: Vec<_> = reports.iter().filter(|r| !r.as_claimed).collect();
+    for report in &wrong {
+        println!("violation\t{report:?}");
+    }
+    let names: BTreeSet<&str> = reports.iter().map(|r| r.schedule).collect();
+    let searched: usize = reports.iter().map(|r| r.effort).sum();
+    let controls = reports.iter().filter(|r| r.violated.is_some()).count();
+    println!(
+        "{} named schedules in {} runs, {searched} walks and states; {controls} historical algorithms caught, violations {}",
+        names.len(),
+        reports.len(),
+        wrong.len()
+    );
+    if wrong.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -8,9 +8,9 @@
 //!   soak.rs     the rounds of a soak            report.rs  what is left behind, and docs/lab.md
 //! ```
 //!
-//! Decisions: bugs run in processes of their own, two at a time; one that hangs or dies is caught by that, for
-//! the same checkers are first run without a bug and must pass. Anything that fails prints the command that
-//! repeats it.
+//! Decisions: bugs run in processes of their own, two at a time; one that dies is caught by that, for the same checkers
+//! are first run without a bug and must pass. One that is late is caught by nobody. Anything that fails prints the
+//! command that repeats it.
 
 mod build;
 mod checkers;
@@ -18,7 +18,8 @@ mod mutants;
 mod report;
 mod soak;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use e4_sync::atomic::{AtomicUsize, Ordering};
 use std::process::Command;
 use std::time::Instant;
 
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200_000)]
     states: u64,
     /// At most this many seconds for them
-    #[arg(long, default_value_t = 75)]
+    #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The first seed
     #[arg(long, default_value_t = 1)]
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// No planted bugs
     #[arg(long)]
     no_mutants: bool,
+    /// Nothing but crash states
+    #[arg(long)]
+    only_states: bool,
     /// No exploration, no runs without a bug: only the planted bugs
     #[arg(long)]
     mutants_only: bool,
@@ -59,7 +63,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     build::product_has_no_bugs()?;
-    let programs = Programs::build(args.repeat.is_none())?;
+    let programs = Programs::build(args.repeat.is_none() && !args.only_states)?;
     if let Some(spec) = &args.repeat {
         let status = Command::new(&programs.lab).args(["repeat", spec]).status();
         std::process::exit(status.context("e4-lab")?.code().unwrap_or(1));
@@ -71,16 +75,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
     if !args.mutants_only {
         report.explored = Some(explore(&programs, args.seed, args.states, args.seconds)?);
-        checkers::must_pass(&programs)?;
-        report.fuzzed = Some(build::fuzz(2, args.seed)?);
+        if !args.only_states {
+            report.schedules = Some(schedules(&programs, args.seed)?);
+            checkers::must_pass(&programs)?;
+            report.fuzzed = Some(build::fuzz(1, args.seed)?);
+        }
     }
-    if !args.no_mutants {
+    if !args.no_mutants && !args.only_states {
         report.mutants = mutants::hunt_all(&programs, &args.only)?;
     }
     report.took = begin.elapsed();
     println!("{report}");
     if args.write_docs {
-        report.write_docs()?;
+        report.write_docs(args.only.is_empty())?;
     }
     let alive = report.alive();
     if !alive.is_empty() {
@@ -108,6 +115,56 @@ fn explore(programs: &Programs, seed: u64, states: u64, seconds: u64) -> Result<
     let line = text.lines().find(|line| line.starts_with("explored"));
     let totals = line.and_then(|line| line.split('\t').nth(3));
     Ok(totals.context("e4-lab says nothing")?.to_owned())
+}
+
+/// Runs the named schedules against the algorithms of history and against e4's engine; what that comes to.
+fn schedules(programs: &Programs, seed: u64) -> Result<String> {
+    let mut command = Command::new(&programs.lab);
+    let out = command.args(["schedules", "--seed", &seed.to_string()]);
+    let out = out.output().context("e4-lab schedules")?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    if !out.status.success() {
+        bail!("schedules:\n{text}\nrepeat with: cargo test -p e4-sim --lib race");
+    }
+    Ok(text.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Does something with each item, two (the machine's cores) at a time. The first error is returned when all are done.
+fn in_parallel<T: Sync>(items: &[T], act: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let worker = || -> Result<()> {
+            let mut result = Ok(());
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                result = result.and(act(item));
+            }
+            result
+        };
+        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(worker)).collect();
+        let ends = workers.into_iter().map(|worker| {
+            let end = worker.join();
+            end.unwrap_or_else(|_| Err(anyhow!("a worker panicked")))
+        });
+        ends.fold(Ok(()), Result::and)
+    })
+}
+
+/// As [`in_parallel`], changing the items.
+fn in_parallel_mut<T: Send + Sync + Clone>(
+    items: &mut [T],
+    act: impl Fn(&mut T) -> Result<()> + Sync,
+) -> Result<()> {
+    let cells: Vec<_> = items
+        .iter_mut()
+        .map(|item| e4_sync::Mutex::new(e4_sync::Rank::LEAF, item))
+        .collect();
+    in_parallel(&cells, |cell| {
+        // Worked on outside the lock: nobody else takes this item.
+        let mut item = cell.lock().clone();
+        let end = act(&mut item);
+        **cell.lock() = item;
+        end
+    })
 }
 
 fn threads() -> usize {

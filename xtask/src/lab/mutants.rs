@@ -1,21 +1,25 @@
 //! Every planted bug against the checkers, until one finds it.
+//!
+//! Decision: whoever found a bug last time (docs/lab.md says who) is asked first, and only for what it found then; if
+//! that fails, everybody is asked.
 
 use anyhow::{Context, Result};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::process::Command;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use super::build::Programs;
-use super::{checkers, threads};
+use super::checkers::{self, Found, Killer};
+use super::report;
 
 /// A planted bug, and who found it.
+#[derive(Clone)]
 pub(crate) struct Mutant {
     pub(crate) name: String,
     pub(crate) place: String,
     pub(crate) story: String,
-    /// The checker, what it saw, how long it took; `None`: nobody did.
-    pub(crate) killer: Option<(&'static str, String, Duration)>,
+    /// Who found it, what it saw, how long it took; `None`: nobody did.
+    pub(crate) killer: Option<(Killer, String, Duration)>,
     /// Checkers that had seen nothing before.
     pub(crate) missed: Vec<&'static str>,
 }
@@ -24,7 +28,8 @@ pub(crate) struct Mutant {
 pub(crate) fn hunt_all(programs: &Programs, only: &[String]) -> Result<Vec<Mutant>> {
     let out = Command::new(&programs.lab).arg("list").output()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let mut todo: VecDeque<(usize, Mutant)> = VecDeque::new();
+    let known = report::known_killers()?;
+    let mut mutants: Vec<Mutant> = Vec::new();
     for line in text.lines() {
         let mut words = line.split('\t').map(str::to_owned);
         let mut word = || words.next().context("e4-lab list");
@@ -36,36 +41,19 @@ pub(crate) fn hunt_all(programs: &Programs, only: &[String]) -> Result<Vec<Mutan
             missed: Vec::new(),
         };
         if only.is_empty() || only.contains(&mutant.name) {
-            todo.push_back((todo.len(), mutant));
+            mutants.push(mutant);
         }
     }
-    let (done, results) = mpsc::channel();
-    let mut queues: Vec<VecDeque<_>> = (0..threads()).map(|_| VecDeque::new()).collect();
-    let count = queues.len();
-    for (n, item) in todo.into_iter().enumerate() {
-        queues[n % count].push_back(item);
+    for name in only {
+        let found = mutants.iter().find(|m| m.name == *name);
+        found.with_context(|| format!("no planted bug is called {name}"))?;
     }
-    let mut mutants = std::thread::scope(|scope| -> Result<Vec<(usize, Mutant)>> {
-        for queue in queues {
-            let done = done.clone();
-            scope.spawn(move || {
-                for (n, mutant) in queue {
-                    // Nobody listens any more after an error.
-                    let _ = done.send(hunt(programs, mutant).map(|mutant| (n, mutant)));
-                }
-            });
-        }
-        drop(done);
-        let mut all = Vec::new();
-        for result in results {
-            let (n, mutant) = result?;
-            println!("{}", line(&mutant));
-            all.push((n, mutant));
-        }
-        Ok(all)
+    super::in_parallel_mut(&mut mutants, |mutant| {
+        hunt(programs, mutant, &known)?;
+        println!("{}", line(mutant));
+        Ok(())
     })?;
-    mutants.sort_by_key(|(n, _)| *n);
-    Ok(mutants.into_iter().map(|(_, mutant)| mutant).collect())
+    Ok(mutants)
 }
 
 fn line(mutant: &Mutant) -> String {
@@ -82,15 +70,21 @@ fn line(mutant: &Mutant) -> String {
     }
 }
 
-fn hunt(programs: &Programs, mut mutant: Mutant) -> Result<Mutant> {
-    for checker in checkers::for_place(&mutant.place) {
-        match checkers::run(programs, checker, Some(&mutant.name))? {
-            Some(found) => {
-                mutant.killer = Some((checker.name, found.what, found.took));
-                break;
+fn hunt(programs: &Programs, mutant: &mut Mutant, known: &HashMap<String, Killer>) -> Result<()> {
+    let everybody = checkers::for_place(&mutant.place).into_iter();
+    let everybody = everybody.map(|checker| Killer {
+        checker,
+        focus: String::new(),
+    });
+    let first = known.get(&mutant.name).cloned();
+    for killer in first.into_iter().chain(everybody) {
+        match checkers::hunt(programs, &killer, &mutant.name)? {
+            Some(Found { killer, what, took }) => {
+                mutant.killer = Some((killer, what, took));
+                return Ok(());
             }
-            None => mutant.missed.push(checker.name),
+            None => mutant.missed.push(killer.checker.name),
         }
     }
-    Ok(mutant)
+    Ok(())
 }
