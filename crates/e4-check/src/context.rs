@@ -42,6 +42,8 @@ pub(crate) struct Check<'a> {
     /// Superblocks, descriptors, bitmaps, inode tables.
     pub(crate) system: RangeSet,
     pub(crate) claims: Claims,
+    /// Metadata that the list of bad blocks names: block, blocks.
+    pub(crate) bad_metadata: Vec<(u64, u64)>,
     pub(crate) inodes: InodeTable,
     pub(crate) dirs: BTreeMap<u32, DirState>,
     pub(crate) xattrs: HashMap<u64, XattrUse>,

@@ -85,6 +85,9 @@ pub(crate) fn check_reserved(c: &mut Check<'_>, found: &Found<'_>) {
     xattrs::check_inode(c, found);
     check_size_limit(c, found);
     check_sectors(c, found, 0);
+    if found.inode.flags.contains(InodeFlags::INDEX) {
+        c.report(Problem::IndexFlag { inode: found.ino });
+    }
     let resize = c.sb.compat().contains(CompatFeatures::RESIZE_INODE);
     if found.ino.get() == RESIZE && !resize {
         let mut slots = crate::map::pointers(&found.inode.i_block).into_iter();

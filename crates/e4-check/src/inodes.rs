@@ -151,6 +151,9 @@ fn check_one(c: &mut Check<'_>, ino: InodeNo, bytes: &[u8]) {
                 Kind::Used(Some(FileType::Regular)),
                 found.inode.links_count,
             );
+            if found.inode.flags.contains(InodeFlags::INLINE_DATA) {
+                c.report(Problem::InlineData { inode: ino });
+            }
             xattrs::check_inode(c, &found);
             check_size_limit(c, &found);
             special::check_resize_inode(c, &found.inode, ino);
@@ -426,6 +429,7 @@ pub(crate) fn claim_map(c: &mut Check<'_>, found: &Found<'_>) -> MapSummary {
         ino,
         directory: inode.file_type() == Some(FileType::Directory),
         claims: &mut c.claims,
+        bad: &mut c.bad_metadata,
         system: &c.system,
         found: &mut c.found,
         sum: MapSummary::default(),
@@ -443,6 +447,7 @@ struct Claim<'a> {
     ino: InodeNo,
     directory: bool,
     claims: &'a mut crate::claims::Claims,
+    bad: &'a mut Vec<(u64, u64)>,
     system: &'a crate::ranges::RangeSet,
     found: &'a mut crate::report::Collector,
     sum: MapSummary,
@@ -464,7 +469,11 @@ impl Claim<'_> {
         }
         again += self.claims.claim(at, start + len - at);
         // A bad block may lie anywhere; what lists them must not.
-        let metadata = metadata.filter(|_| node || self.ino.get() != BAD_BLOCKS);
+        let listed = !node && self.ino.get() == BAD_BLOCKS;
+        if listed {
+            self.bad.extend(metadata);
+        }
+        let metadata = metadata.filter(|_| !listed);
         if let Some((first, count)) = metadata {
             let (inode, block) = (self.ino, FsBlock::new(first));
             self.found.push(Problem::BlockIsMetadata {

@@ -120,6 +120,7 @@ fn context<'a>(
         dirs: BTreeMap::new(),
         xattrs: HashMap::new(),
         orphans: HashSet::new(),
+        bad_metadata: Vec::new(),
         progress,
     }
 }

@@ -4,8 +4,8 @@ use crate::context::Check;
 use crate::inodes::is_quota;
 use crate::problem::Problem;
 use crate::report::Pass;
-use e4_format::InodeNo;
 use e4_format::features::RoCompatFeatures;
+use e4_format::{FsBlock, InodeNo};
 use std::collections::BTreeMap;
 
 /// More links than this a directory does not count; with `dir_nlink` it says 1 then.
@@ -19,6 +19,7 @@ pub(crate) fn check(c: &mut Check<'_>) {
     check_parents(c, blind);
     check_loops(c);
     check_counts(c, blind);
+    check_bad_blocks(c);
     c.tell(Pass::Links, 1, 1);
 }
 
@@ -82,6 +83,30 @@ fn is_hidden(c: &Check<'_>, ino: InodeNo) -> bool {
         || c.sb.orphan_file_inum() == Some(ino)
         || c.orphans.contains(&n)
         || is_quota(c, n)
+}
+
+/// Inodes with a name that lie in blocks listed as bad.
+fn check_bad_blocks(c: &mut Check<'_>) {
+    let per_block = u64::from(c.sb.inodes_per_block());
+    let table = u64::from(c.sb.inode_table_blocks());
+    let mut problems = Vec::new();
+    for (start, count) in &c.bad_metadata {
+        for (group, state) in (0..).zip(&c.groups) {
+            let first = state.desc.inode_table.get();
+            let (from, to) = (first.max(*start), (first + table).min(start + count));
+            for block in from..to {
+                let indexes = (block - first) * per_block..(block - first + 1) * per_block;
+                let inodes =
+                    indexes.filter_map(|index| c.inodes.number(group, u32::try_from(index).ok()?));
+                let named = inodes.filter(|ino| c.inodes.get(*ino).refs > 0);
+                problems.extend(named.map(|inode| Problem::InodeInBadBlock {
+                    inode,
+                    block: FsBlock::new(block),
+                }));
+            }
+        }
+    }
+    problems.into_iter().for_each(|p| c.report(p));
 }
 
 fn check_counts(c: &mut Check<'_>, blind: bool) {

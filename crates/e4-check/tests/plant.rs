@@ -369,6 +369,11 @@ fn inodes() -> Vec<(&'static str, Base, Plant)> {
             })
         }),
         ("ResizeInode", FRESH, |i| i.block_mut(5)[0] ^= 1),
+        ("ResizeReserve", FRESH, |i| i.block_mut(200)[0] ^= 1),
+        ("InodeInBadBlock", FRESH, |i| {
+            let table = i.desc(0).inode_table.get();
+            i.inode(1, |b| put32(b, 0x28, u32::try_from(table).unwrap()));
+        }),
         ("ExtentNode", FILLED, |i| link(i, "big", |b| b[0x28] ^= 1)),
         ("ExtentChecksum", FILLED, |i| {
             let block = i.extent_blocks_of("fragmented")[0];

@@ -31,7 +31,7 @@ const OURS: &[Reason] = &[
     },
     Reason {
         sign: "ResizeInode",
-        why: "e2fsck checks the copies of a quarter of the reserved descriptor blocks only",
+        why: "e2fsck compares the first quarter of the resize inode's list only",
     },
     Reason {
         sign: "0 entries, room for",

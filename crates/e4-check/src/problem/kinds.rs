@@ -183,6 +183,10 @@ problems! {
         "inode {inode} has {size} bytes, but the filesystem is not marked for large files" "e2fsck -f sets the mark";
     ResizeInode { inode: InodeNo, region: Region } Error
         "inode {inode}, the resize inode, does not hold the reserved descriptor blocks ({region})" "e2fsck -f recreates it";
+    ResizeReserve { inode: InodeNo, block: FsBlock } Warning
+        "inode {inode}, the resize inode: reserved descriptor block {block} names wrong copies of itself" "no mount looks at it; resize2fs and the kernel refuse to grow that far";
+    InodeInBadBlock { inode: InodeNo, block: FsBlock } Error
+        "inode {inode} lies in block {block}, which is listed as bad" "e2fsck -f removes what names it";
 
     InodeField { inode: InodeNo, field: &'static str, value: u32 } Error
         "inode {inode}: {field} is {value:#x}, which has no meaning here" "e2fsck -f clears it";
