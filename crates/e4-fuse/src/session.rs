@@ -100,15 +100,23 @@ impl Mount {
     /// # Errors
     /// The image is in use, damaged or unsupported; the directory is not there; the kernel refuses.
     pub fn new(image: &Path, dir: &Path, options: &Options) -> Result<Self, MountError> {
-        let place = |source| MountError::Place {
-            path: dir.to_owned(),
-            source,
-        };
-        let path = dir.canonicalize().map_err(place)?;
-        if !path.is_dir() {
-            return Err(place(io::ErrorKind::NotADirectory.into()));
-        }
+        let dir = directory(dir)?;
         let device = open_device(image, options.read_only)?;
+        let source = image.canonicalize().unwrap_or_else(|_| image.to_owned());
+        Self::over(device, &source, &dir, options)
+    }
+
+    /// Mounts the filesystem on a device that is already open; `source` is what the list of mounts says it is.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn over(
+        device: Arc<dyn Device>,
+        source: &Path,
+        dir: &Path,
+        options: &Options,
+    ) -> Result<Self, MountError> {
+        let path = directory(dir)?;
         let fs = Filesystem::open(
             device,
             &MountOptions {
@@ -120,12 +128,11 @@ impl Mount {
             },
         )?;
         let state = State::new(fs, options.clone())?;
-        let source = image.canonicalize().unwrap_or_else(|_| image.to_owned());
         let kernel = |source| MountError::Kernel {
             path: path.clone(),
             source,
         };
-        let session = match e4_fuse_transport::mount(&path, &plan(&source, options)) {
+        let session = match e4_fuse_transport::mount(&path, &plan(source, options)) {
             Ok(device) => Session::new(device),
             Err(source) => {
                 let failed = kernel(source);
@@ -170,6 +177,19 @@ impl Mount {
         })?;
         Ok(Ended::Clean)
     }
+}
+
+/// The place to mount something at.
+fn directory(dir: &Path) -> Result<PathBuf, MountError> {
+    let place = |source| MountError::Place {
+        path: dir.to_owned(),
+        source,
+    };
+    let path = dir.canonicalize().map_err(place)?;
+    if !path.is_dir() {
+        return Err(place(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(path)
 }
 
 /// Opens an image's device. One that was not closed is opened for writing even if it is only to be read: its

@@ -3,42 +3,20 @@
 use anyhow::{Context, Result, bail};
 use e4::{FallocateMode, File, Filesystem, OpenFlags, RenameFlags};
 use e4_device::Device;
+use e4_sim::SimDisk;
 use e4_sim::explore::{Params, formatted, mount_options};
-use e4_sim::{Log, SimDisk};
 use e4_sync::Arc;
+
+use super::history::{Event, History};
 
 /// One line of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// Its line, from 1.
-    pub(super) line: usize,
+    line: usize,
     /// As written.
-    pub(super) text: String,
+    text: String,
     words: Vec<String>,
-}
-
-/// What was done, and when.
-pub(super) struct History {
-    pub(super) log: Log,
-    /// Each step, and the disk's position when it began and when it had returned.
-    pub(super) steps: Vec<(Step, u64, u64)>,
-}
-
-impl History {
-    /// What had been said by a position.
-    pub(super) fn said(&self, position: u64) -> Vec<&str> {
-        let over = self.steps.iter().filter(|(_, _, end)| *end <= position);
-        over.filter(|(step, ..)| step.words.first().is_some_and(|w| w == "say"))
-            .filter_map(|(step, ..)| step.words.get(1).map(String::as_str))
-            .collect()
-    }
-
-    /// The step that was under way, or the last one before.
-    pub(super) fn during(&self, position: u64) -> Option<&Step> {
-        let begun = self.steps.iter().rev();
-        let mut begun = begun.filter(|(_, begin, _)| *begin < position);
-        begun.next().map(|(step, ..)| step)
-    }
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Step>> {
@@ -110,11 +88,16 @@ pub(super) fn run(steps: &[Step], size: u64, seed: u64) -> Result<History> {
         let begin = position(&disk);
         step.run(&fs)
             .with_context(|| format!("line {}: {}", step.line, step.text))?;
-        done.push((step.clone(), begin, position(&disk)));
+        done.push(Event {
+            what: format!("at line {} ({})", step.line, step.text),
+            said: (step.word(0) == "say").then(|| step.word(1).to_owned()),
+            begin,
+            end: position(&disk),
+        });
     }
     Ok(History {
         log: disk.log(),
-        steps: done,
+        events: done,
     })
 }
 

@@ -1,7 +1,6 @@
 //! The power cut at every write, and the checker on every outcome that was not seen before.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -12,7 +11,7 @@ use e4_sim::{Bound, CrashImage};
 use e4_sync::Arc;
 
 use super::CrashlabArgs;
-use super::script::History;
+use super::history::History;
 
 /// What came of it.
 #[derive(Default)]
@@ -30,7 +29,7 @@ const SUPERBLOCK: std::ops::Range<u64> = 1024..2048;
 /// Paths below the root; directories without content.
 type Files = BTreeMap<String, Option<Vec<u8>>>;
 
-pub(super) fn judge(history: &History, args: &CrashlabArgs) -> Result<Found> {
+pub(super) fn judge(history: &History, checker: &[String], args: &CrashlabArgs) -> Result<Found> {
     let bound = Bound {
         exhaustive: 6,
         reorderings: args.reorderings,
@@ -55,11 +54,8 @@ pub(super) fn judge(history: &History, args: &CrashlabArgs) -> Result<Found> {
                 continue;
             }
             found.outcomes += 1;
-            if let Some(refusal) = ask(&files, &said, &args.command)? {
-                let during = history.during(point.position).map_or_else(
-                    || "before the script".to_owned(),
-                    |step| format!("at line {} ({})", step.line, step.text),
-                );
+            if let Some(refusal) = ask(&files, &said, checker)? {
+                let during = history.during(point.position).unwrap_or("before anything");
                 let refusal = refusal.trim_end();
                 found.refused.push(format!(
                     "power cut {during}: {refusal}\n{}",
@@ -118,16 +114,9 @@ fn ask(files: &Files, said: &str, command: &[String]) -> Result<Option<String>> 
         }
         .with_context(|| path.display().to_string())?;
     }
-    let (program, arguments) = command.split_first().context("no checker")?;
-    // A path with a slash is meant from where the user is, not from where the files are.
-    let program = match program.contains('/') {
-        true => Path::new(program)
-            .canonicalize()
-            .with_context(|| program.clone())?,
-        false => program.into(),
-    };
+    let program = super::program_of(command)?;
     let out = Command::new(&program)
-        .args(arguments)
+        .args(command.get(1..).unwrap_or_default())
         .current_dir(&place.0)
         .env("E4_CRASH_SAID", said)
         .output()
