@@ -75,8 +75,9 @@ impl Extended {
             b"SCHILY.acl.default" if xattrs => self.acl_default = some,
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    if xattrs && crate::xattr::is_storable(name) {
-                        self.xattrs.retain(|x| &*x.name != name);
+                    let name = unescaped(name);
+                    if xattrs && crate::xattr::is_storable(&name) {
+                        self.xattrs.retain(|x| *x.name != *name);
                         self.xattrs.push(Attribute {
                             name: name.into(),
                             value: value.into(),
@@ -89,6 +90,22 @@ impl Extended {
         }
         Ok(())
     }
+}
+
+/// A name whose `=` and `%` were escaped, as GNU tar does because a keyword ends at the first `=`.
+fn unescaped(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut left = name;
+    while let Some((first, rest)) = left.split_first() {
+        let (byte, rest) = match left.get(..3) {
+            Some(b"%3D") => (b'=', left.get(3..).unwrap_or_default()),
+            Some(b"%25") => (b'%', left.get(3..).unwrap_or_default()),
+            _ => (*first, rest),
+        };
+        out.push(byte);
+        left = rest;
+    }
+    out
 }
 
 fn number(value: &[u8]) -> Result<Option<u64>, BuildError> {
@@ -152,6 +169,12 @@ mod tests {
         for bad in ["5 a\n", "x a=b\n", "99 a=b\n", "0 a=b\n", "6 a=bc"] {
             assert!(records(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_unescaped_as_gnu_tar_escapes_them() {
+        assert_eq!(unescaped(b"user.a%3Db%25%3d%"), b"user.a=b%%3d%");
+        assert_eq!(unescaped(b"%253D"), b"%3D");
     }
 
     #[test]
