@@ -99,6 +99,11 @@ impl JournalLayout {
         self.blocks
     }
 
+    /// What recovery has found the size of the filesystem to be.
+    pub fn set_filesystem_blocks(&mut self, blocks: u64) {
+        self.blocks = blocks;
+    }
+
     /// Where a journal block lies; `None` beyond the map.
     #[must_use]
     pub fn place(&self, logical: u32) -> Option<FsBlock> {

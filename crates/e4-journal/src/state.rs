@@ -18,6 +18,7 @@
 
 use e4_device::Device;
 use e4_format::{BlockSize, FsBlock, Tid};
+use e4_sync::atomic::{AtomicU64, Ordering};
 use e4_sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use crate::cache::Cache;
@@ -57,7 +58,7 @@ pub(crate) struct Core {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) size: BlockSize,
     /// Blocks of the filesystem.
-    pub(crate) blocks: u64,
+    pub(crate) blocks: AtomicU64,
     pub(crate) cache: Cache,
     pub(crate) hooks: Arc<dyn CommitHooks>,
     pub(crate) options: Options,
@@ -112,13 +113,11 @@ impl Core {
     }
 
     pub(crate) fn in_range(&self, block: FsBlock) -> Result<(), JournalError> {
-        if block.get() < self.blocks {
+        let blocks = self.blocks.load(Ordering::Acquire);
+        if block.get() < blocks {
             Ok(())
         } else {
-            Err(JournalError::OutOfRange {
-                block,
-                blocks: self.blocks,
-            })
+            Err(JournalError::OutOfRange { block, blocks })
         }
     }
 

@@ -3,6 +3,7 @@
 use e4_device::Device;
 use e4_format::jbd2::{revokes_per_block, tags_per_block};
 use e4_format::{BlockSize, FsBlock, Tid};
+use e4_sync::atomic::{AtomicU64, Ordering};
 use e4_sync::{Arc, Condvar, Mutex, OnceLock, Rank};
 
 use crate::buffer::Block;
@@ -115,7 +116,7 @@ impl MetaStore {
             read_only: device.info().read_only,
             device,
             size,
-            blocks,
+            blocks: AtomicU64::new(blocks),
             cache: Cache::new(options.cache_bytes / size.len()),
             hooks,
             limits,
@@ -154,7 +155,7 @@ impl MetaStore {
         let end = first
             .get()
             .saturating_add(u64::from(count))
-            .min(self.core.blocks);
+            .min(self.core.blocks.load(Ordering::Acquire));
         let most = u64::try_from(MOST / self.core.size.len()).unwrap_or(1);
         let end = end.min(first.get().saturating_add(most));
         // Held while reading, so that none can be evicted, changed elsewhere and come back unloaded.
@@ -205,6 +206,11 @@ impl MetaStore {
             status.logged = lists.logged.len();
         }
         status
+    }
+
+    /// The filesystem has got more blocks: those below `blocks` may be read and changed from here on.
+    pub fn grow(&self, blocks: u64) {
+        self.core.blocks.fetch_max(blocks, Ordering::AcqRel);
     }
 
     /// Block size.

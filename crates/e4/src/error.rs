@@ -272,6 +272,18 @@ pub enum Error {
         /// Which one.
         what: &'static str,
     },
+    /// The filesystem cannot have that size.
+    #[error("{image}: cannot have {wanted} blocks, at most {most}: {why}")]
+    CannotGrow {
+        /// The image.
+        image: Arc<str>,
+        /// Blocks asked for.
+        wanted: u64,
+        /// Blocks it can have.
+        most: u64,
+        /// What keeps it from having more.
+        why: String,
+    },
     /// The filesystem is mounted read-only.
     #[error("{image} is read-only: {why}")]
     ReadOnly {
@@ -288,6 +300,22 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// Somebody else has changed what was to be replaced.
+    #[error("{path}: was changed meanwhile")]
+    ChangedMeanwhile {
+        /// The path or name as given.
+        path: String,
+    },
+    /// What was to be stored could not be read from where it comes from.
+    #[error("reading what was to be stored: {source}")]
+    Source {
+        /// The reader's error.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// The caller's progress function said to stop.
+    #[error("stopped as asked")]
+    Cancelled,
     /// The operation would have to wait, and was asked not to.
     #[error("would block")]
     WouldBlock,
@@ -324,6 +352,7 @@ impl Error {
         const ENODATA: i32 = 61;
         const EOPNOTSUPP: i32 = 95;
         const ESTALE: i32 = 116;
+        const ECANCELED: i32 = 125;
         const EUCLEAN: i32 = 117;
         match self {
             Self::Format { .. }
@@ -347,7 +376,9 @@ impl Error {
             Self::NotEmpty { .. } => ENOTEMPTY,
             Self::TooManyLinks { .. } => EMLINK,
             Self::NotPermitted { .. } => EPERM,
-            Self::Stale { .. } => ESTALE,
+            Self::Stale { .. } | Self::ChangedMeanwhile { .. } => ESTALE,
+            Self::Source { source } => source.raw_os_error().unwrap_or(EIO),
+            Self::Cancelled => ECANCELED,
             Self::NoAttribute { .. } => ENODATA,
             Self::NoDefaultAcl { .. } => EACCES,
             Self::AttributeNamespace { .. } => EOPNOTSUPP,
@@ -356,7 +387,7 @@ impl Error {
             Self::NameTooLong { .. } => ENAMETOOLONG,
             Self::SymlinkLoop { .. } => ELOOP,
             Self::NoSpace { .. } => ENOSPC,
-            Self::FileTooBig { .. } => EFBIG,
+            Self::FileTooBig { .. } | Self::CannotGrow { .. } => EFBIG,
             Self::BehindEnd { .. } => ENXIO,
             Self::Invalid { .. } | Self::NotARegularFile { .. } => EINVAL,
             Self::ReadOnly { .. } => EROFS,

@@ -263,10 +263,10 @@ impl Filesystem {
         IoContext::new(Arc::clone(&self.mounted.shared))
     }
 
-    /// The superblock as it was when the filesystem was opened.
+    /// The superblock as it was when the filesystem was opened, with the size of now.
     #[must_use]
     pub fn superblock(&self) -> Superblock {
-        (*self.mounted.shared.sb).clone()
+        Superblock::clone(&self.mounted.shared.sb)
     }
 
     /// Sizes and free space.

@@ -7,6 +7,7 @@
 //!   xattr/            extended attributes, ACLs   cache/   the page cache
 //!   indirect/         block maps of ext2 and ext3 inside handles
 //!   alloc/            blocks and inodes       meta.rs  verified metadata blocks
+//!   surgery/          whole files at once     grow/    a larger filesystem
 //! ```
 //!
 //! Architecture invariants: calls go down, only values come back up; metadata changes only inside a
@@ -20,12 +21,14 @@ mod error;
 mod extent;
 mod file;
 mod fs;
+mod grow;
 mod indirect;
 mod inode;
 mod meta;
 mod mount;
 mod node;
 mod paths;
+pub mod surgery;
 mod xattr;
 
 pub use data::context::{Ack, IoContext, IoEvent, Then};
@@ -38,6 +41,7 @@ pub use e4_journal::recovery::{RecoveryEnd, RecoveryReport};
 pub use error::{Error, Result};
 pub use file::{FallocateMode, File, Stat};
 pub use fs::{Filesystem, OpenFlags};
+pub use grow::{GrowLimit, grow_limit};
 pub use inode::SetAttr;
 pub use mount::{MountOptions, StatFs, Stats};
 pub use node::{NewInode, Node, RenameFlags, XattrSet};

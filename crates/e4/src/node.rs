@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 use e4_format::{FileType, InodeNo};
 use e4_sync::Arc;
 
-use crate::dir::{Birth, DirEntryInfo, Entry};
+use crate::dir::{Birth, DirEntryInfo, Entry, Over};
 use crate::error::{Error, Result};
 use crate::file::{File, Stat};
 use crate::fs::{Filesystem, OpenFlags};
@@ -271,7 +271,19 @@ impl Node {
     /// # Errors
     /// The name exists; `target` is a directory, immutable or append-only, deleted, or has 65000 links; no space.
     pub fn link(&self, name: &[u8], target: &Self) -> Result<()> {
-        self.shared().link(&self.hold, name, &target.hold)
+        let over = Over::Nothing;
+        self.shared().link(&self.hold, name, &target.hold, over)
+    }
+
+    /// Lets a name of this directory stand for `target`, whatever it stood for before (nothing, or anything but a
+    /// directory), in one handle: after a crash it stands for the one or the other. With `only`, the name must stand for
+    /// that inode until then. What `target` has been written and acknowledged is durable with the name.
+    ///
+    /// # Errors
+    /// As [`Node::link`] and [`Node::unlink`]; [`Error::ChangedMeanwhile`] if the name does not stand for `only`.
+    pub fn link_over(&self, name: &[u8], target: &Self, only: Option<&Self>) -> Result<()> {
+        let over = only.map_or(Over::Anything, |node| Over::Only(&node.hold));
+        self.shared().link(&self.hold, name, &target.hold, over)
     }
 
     /// Removes a name of something that is no directory. If it was the last one, the inode goes with its last user.

@@ -30,6 +30,19 @@ impl Filesystem {
         Ok((self.node_of(dir), name))
     }
 
+    /// The directory that a new thing of this path would be made in, and its name there; the last component may exist. A
+    /// symbolic link there is followed if `follow`, so that the name is that of what it points to.
+    ///
+    /// # Errors
+    /// A directory on the way does not exist.
+    pub fn place(&self, path: &str, follow: bool) -> Result<(Node, Vec<u8>)> {
+        let shared = &self.mounted().shared;
+        shared.check_open()?;
+        let last = if follow { Last::Follow } else { Last::Keep };
+        let (dir, name, _) = shared.walk(path, last)?;
+        Ok((self.node_of(dir), name))
+    }
+
     fn node_of(&self, hold: Hold) -> Node {
         Node::new(hold, self.mounted())
     }

@@ -348,7 +348,7 @@ impl Allocator {
     }
 
     /// The bitmap block of a group, part of the transaction; made up if it was never written.
-    fn bitmap_for_change(
+    pub(super) fn bitmap_for_change(
         &self,
         handle: &mut Handle,
         number: GroupNo,
@@ -429,13 +429,13 @@ impl Allocator {
         let bits = self.sb.blocks_in_group(number);
         let first = self.sb.group_first_block(number).map_or(0, FsBlock::get);
         let verdict = self.with_free_map(number, group, |map| {
-            let exposed = self
-                .zone
-                .within(first, first + u64::from(bits))
-                .any(|(start, end)| {
-                    map.find_zero(bit_of(start, first, bits)..bit_of(end, first, bits))
-                        .is_some()
-                });
+            let exposed =
+                self.groups
+                    .zone_within(first, first + u64::from(bits))
+                    .any(|(start, end)| {
+                        map.find_zero(bit_of(start, first, bits)..bit_of(end, first, bits))
+                            .is_some()
+                    });
             (exposed, map.count_zeros(0..bits))
         });
         let what = match verdict {
@@ -463,7 +463,7 @@ impl Allocator {
         if let Some(first) = self.sb.group_first_block(number) {
             let first = first.get();
             let mut map = BitmapMut::new(bytes, bits);
-            for (start, end) in self.zone.within(first, first + u64::from(bits)) {
+            for (start, end) in self.groups.zone_within(first, first + u64::from(bits)) {
                 map.set_range(bit_of(start, first, bits)..bit_of(end, first, bits));
             }
         }

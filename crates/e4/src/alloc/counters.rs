@@ -61,6 +61,14 @@ impl Counters {
             .fetch_add(group.desc.free_inodes_count, Ordering::Relaxed);
     }
 
+    /// The filesystem has got more of both.
+    pub(super) fn grown(&self, blocks: u64, inodes: u32) {
+        self.on_disk.fetch_add(blocks, Ordering::AcqRel);
+        self.available
+            .fetch_add(i64::try_from(blocks).unwrap_or(i64::MAX), Ordering::AcqRel);
+        self.inodes.fetch_add(inodes, Ordering::AcqRel);
+    }
+
     pub(super) fn available(&self) -> u64 {
         self.available.load(Ordering::Relaxed).max(0).unsigned_abs()
     }

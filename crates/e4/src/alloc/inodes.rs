@@ -65,19 +65,20 @@ impl Allocator {
     /// inodes and blocks, the one with the fewest directories.
     fn emptiest_group(&self) -> Option<GroupNo> {
         let per_flex = self.sb.groups_per_flex().max(1) as usize;
-        let sum = |slots: &[Slot], of: fn(&Slot) -> u32| -> u64 {
+        let sum = |slots: &[&Slot], of: fn(&Slot) -> u32| -> u64 {
             slots.iter().map(|slot| u64::from(of(slot))).sum()
         };
-        let groups = self.groups.len().max(1) as u64;
+        let all: Vec<&Slot> = self.groups.iter().collect();
+        let groups = all.len().max(1) as u64;
         let (inodes, blocks) = (u64::from(self.free_inodes()), self.free_blocks());
-        let flexes = self.groups.chunks(per_flex).enumerate();
+        let flexes = all.chunks(per_flex).enumerate();
         let fit = flexes.filter(|(_, slots)| {
             let n = slots.len() as u64;
             sum(slots, Slot::free_inodes) * groups >= inodes * n
                 && sum(slots, Slot::allocatable) * groups >= blocks * n
         });
         // Per group, because the last flex group may be short.
-        let crowd = |slots: &[Slot]| sum(slots, Slot::dirs) * 1024 / slots.len().max(1) as u64;
+        let crowd = |slots: &[&Slot]| sum(slots, Slot::dirs) * 1024 / slots.len().max(1) as u64;
         let (flex, slots) = fit.min_by_key(|(_, slots)| crowd(slots))?;
         let within = slots.iter().position(|slot| slot.free_inodes() > 0)?;
         u32::try_from(flex * per_flex + within)

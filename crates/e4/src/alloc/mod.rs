@@ -8,6 +8,8 @@
 //!   inodes.rs    inode numbers
 //!   zone.rs      blocks no file may own
 //!   trim.rs      telling the device what is free
+//!   groups.rs    all groups, while they become more
+//!   grow.rs      more groups, and a longer last one
 //! ```
 //!
 //! Decisions:
@@ -32,6 +34,8 @@
 mod blocks;
 mod counters;
 mod group;
+mod groups;
+mod grow;
 mod inodes;
 mod search;
 #[cfg(test)]
@@ -46,11 +50,14 @@ use e4_sync::{Arc, Mutex, MutexGuard, Rank};
 
 use crate::error::{Error, Result};
 use crate::meta;
+use crate::mount::LiveSuperblock;
 pub(crate) use blocks::CREDITS_PER_ALLOC;
 use counters::Counters;
 use group::{Group, Slot};
+use groups::Groups;
+pub(crate) use grow::{CREDITS_PER_GROWTH, Growth};
 pub(crate) use inodes::CREDITS_PER_INODE;
-pub(crate) use zone::SystemZone;
+use zone::SystemZone;
 
 /// Blocks obtained from the allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +92,9 @@ pub(crate) enum Account {
 /// The allocator of one filesystem.
 pub(crate) struct Allocator {
     image: Arc<str>,
-    sb: Arc<Superblock>,
+    sb: Arc<LiveSuperblock>,
     meta: Arc<MetaStore>,
-    zone: SystemZone,
-    groups: Box<[Slot]>,
+    groups: Groups,
     counters: Counters,
     /// Groups with pending frees, with the transaction that made them. A leaf lock.
     pending: Mutex<Vec<(Tid, GroupNo)>>,
@@ -102,7 +108,11 @@ impl Allocator {
     ///
     /// # Errors
     /// A descriptor that cannot be read, or is damaged.
-    pub(crate) fn load(image: Arc<str>, sb: Arc<Superblock>, meta: Arc<MetaStore>) -> Result<Self> {
+    pub(crate) fn load(
+        image: Arc<str>,
+        sb: Arc<LiveSuperblock>,
+        meta: Arc<MetaStore>,
+    ) -> Result<Self> {
         let mut groups = Vec::with_capacity(sb.groups() as usize);
         let mut pieces = Vec::new();
         let counters = Counters::default();
@@ -122,8 +132,7 @@ impl Allocator {
             image,
             sb,
             meta,
-            zone: SystemZone::new(pieces),
-            groups: groups.into_boxed_slice(),
+            groups: Groups::new(0, groups, SystemZone::new(pieces)),
             counters,
             pending: Mutex::new(Rank::LEAF, Vec::new()),
             rotor: AtomicU32::new(0),
@@ -178,14 +187,14 @@ impl Allocator {
     /// True if any of these blocks belongs to the filesystem itself, or does not exist: no file may map
     /// them, whatever its extents say.
     pub(crate) fn is_protected(&self, start: FsBlock, len: u64) -> bool {
-        !self.sb.contains_range(start, len) || self.zone.overlaps(start, len)
+        !self.sb.contains_range(start, len) || self.groups.overlaps_zone(start, len)
     }
 
     /// Adds blocks to those no file may own: the journal's. Before anything is allocated.
     #[allow(dead_code, reason = "the mount is to call it")]
     pub(crate) fn protect(&mut self, pieces: impl IntoIterator<Item = (FsBlock, u64)>) {
         let pieces = pieces.into_iter().map(|(start, len)| (start.get(), len));
-        self.zone.add(pieces);
+        self.groups.protect(pieces);
     }
 
     /// A transaction has committed: what it (and older ones) freed may be used again.
@@ -199,7 +208,7 @@ impl Allocator {
             !over
         });
         for number in done {
-            let Some(slot) = self.groups.get(number.get() as usize) else {
+            let Some(slot) = self.groups.get(number) else {
                 continue;
             };
             let mut group = slot.lock();
@@ -214,7 +223,7 @@ impl Allocator {
 
     fn slot(&self, number: GroupNo) -> Result<&Slot> {
         let outside = || self.damaged(number, "does not exist");
-        self.groups.get(number.get() as usize).ok_or_else(outside)
+        self.groups.get(number).ok_or_else(outside)
     }
 
     /// Nothing more from this group's blocks. The error to report.

@@ -12,14 +12,43 @@ use crate::error::{Error, Result};
 use crate::inode::{CREDITS_PER_ORPHAN, CREDITS_PER_STORE, Core, Hold, Inode, InodeState};
 use crate::mount::Shared;
 
+/// What the name of a new link may stand for before.
+#[derive(Clone, Copy)]
+pub(crate) enum Over<'a> {
+    /// Nothing.
+    Nothing,
+    /// Anything but a directory.
+    Anything,
+    /// This inode.
+    Only(&'a Inode),
+}
+
 impl Shared {
-    /// Gives `target` one more name.
-    pub(crate) fn link(self: &Arc<Self>, dir: &Inode, name: &[u8], target: &Hold) -> Result<()> {
+    /// Gives `target` one more name; in the same handle, what the name stood for loses it.
+    pub(crate) fn link(
+        self: &Arc<Self>,
+        dir: &Inode,
+        name: &[u8],
+        target: &Hold,
+        over: Over<'_>,
+    ) -> Result<()> {
         self.check_writable()?;
         check_name(name)?;
+        self.free_left_over();
         let state = dir.data();
+        // Outlives the lock: dropping it may free the inode.
+        let old: Option<Hold>;
         let _names = state.namespace.write();
-        self.check_can_add(state, name)?;
+        old = match over {
+            Over::Nothing => {
+                self.check_can_add(state, name)?;
+                None
+            }
+            Over::Anything | Over::Only(_) => self.replaceable(dir, name, over)?,
+        };
+        if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, target)) {
+            return Ok(());
+        }
         let file = target.data();
         self.check_linkable(file, &file.core.read())?;
         let Some(kind) = file.kind else {
@@ -27,8 +56,11 @@ impl Shared {
                 what: "an inode of no known type",
             });
         };
-        let credits =
-            { name_credits(state, &state.core.read())? } + CREDITS_PER_STORE + CREDITS_PER_ORPHAN;
+        if old.is_some() {
+            self.publish_completed(target)?;
+        }
+        let credits = { name_credits(state, &state.core.read())? }
+            + 2 * (CREDITS_PER_STORE + CREDITS_PER_ORPHAN);
         let mut handle = self.meta.start(credits)?;
         // The count first: another link may have come meanwhile, and taking it back needs no space.
         {
@@ -38,8 +70,11 @@ impl Shared {
         }
         let named = {
             let mut core = state.core.write();
-            self.insert_name(&mut handle, state, &mut core, name, file.ino, kind)
-                .and_then(|()| self.touch_directory(&mut handle, state, &mut core))
+            let put = match &old {
+                None => self.insert_name(&mut handle, state, &mut core, name, file.ino, kind),
+                Some(_) => self.replace_name(&mut handle, state, &mut core, name, (file.ino, kind)),
+            };
+            put.and_then(|()| self.touch_directory(&mut handle, state, &mut core))
         };
         let mut core = file.core.write();
         if let Err(error) = named {
@@ -55,7 +90,38 @@ impl Shared {
         self.orphan_remove(&mut handle, file.ino, &mut core)?;
         file.undoom();
         core.disk.ctime = self.now();
-        self.store_core(&mut handle, file, &core, false)
+        self.store_core(&mut handle, file, &core, false)?;
+        drop(core);
+        match &old {
+            Some(old) => self.drop_link(&mut handle, old),
+            None => Ok(()),
+        }
+    }
+
+    /// What a name stands for and will lose it; the caller holds the directory's lock.
+    fn replaceable(
+        self: &Arc<Self>,
+        dir: &Inode,
+        name: &[u8],
+        over: Over<'_>,
+    ) -> Result<Option<Hold>> {
+        let state = dir.data();
+        let found = { self.check_dir(state, &state.core.read()) }
+            .and_then(|()| self.dir_lookup(dir, name))?;
+        let old = found.map(|ino| self.hold(ino)).transpose()?;
+        if let Over::Only(expected) = over
+            && !old.as_ref().is_some_and(|old| Arc::ptr_eq(old, expected))
+        {
+            return Err(Error::ChangedMeanwhile { path: text(name) });
+        }
+        match &old {
+            None => self.check_not_immutable(state, &state.core.read())?,
+            Some(old) if old.data().kind == Some(FileType::Directory) => {
+                return Err(Error::IsADirectory { path: text(name) });
+            }
+            Some(old) => self.check_removable(state, old)?,
+        }
+        Ok(old)
     }
 
     fn check_linkable(&self, file: &InodeState, core: &Core) -> Result<()> {

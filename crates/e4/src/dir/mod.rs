@@ -12,6 +12,7 @@ mod rename;
 mod store;
 
 pub(crate) use create::Birth;
+pub(crate) use link::Over;
 pub(crate) use rename::Entry;
 pub(crate) use store::{DirEdit, DirView, dir_error};
 

@@ -395,7 +395,7 @@ impl Shared {
     }
 
     /// Writes back what is dirty and converts what has completed on the inode; errors stay for those who wrote.
-    fn publish_completed(&self, inode: &Hold) -> Result<()> {
+    pub(super) fn publish_completed(&self, inode: &Hold) -> Result<()> {
         if !planted!(RenameWithoutWriteback) {
             let _ = self.flush_pages(inode, 0..u64::MAX);
         }

@@ -223,7 +223,8 @@ impl Shared {
                 return Err(self.bad_orphan(ino, "appears twice on the orphan list"));
             }
             list.push(ino);
-            let disk = super::read_inode(&self.image, &self.meta, &self.sb, ino)?;
+            let disk =
+                self.with_geometry(|sb| super::read_inode(&self.image, &self.meta, sb, ino))?;
             next = InodeNo::new(disk.dtime);
         }
         let mut orphans = self.orphans.lock();

@@ -59,6 +59,22 @@ pub(crate) fn read_inode(
 }
 
 impl Shared {
+    /// Looks at something with the present geometry; again, if the filesystem has grown meanwhile and what was found makes
+    /// sense only in the larger one.
+    pub(crate) fn with_geometry<T>(&self, look: impl Fn(&Superblock) -> Result<T>) -> Result<T> {
+        loop {
+            let sb: &Superblock = &self.sb;
+            match look(sb) {
+                Err(Error::Format { .. }) if self.sb.blocks_count() != sb.blocks_count() => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn locate(&self, ino: InodeNo) -> Result<(FsBlock, InodeLocation)> {
+        self.with_geometry(|sb| locate(&self.image, &self.meta, sb, ino))
+    }
+
     /// Writes the inode's current state into its table block. One credit.
     pub(crate) fn store_inode(
         &self,
@@ -113,7 +129,7 @@ impl Shared {
         ino: InodeNo,
         look: impl FnOnce(&[u8]) -> Result<T, FormatError>,
     ) -> Result<T> {
-        let (block, at) = locate(&self.image, &self.meta, &self.sb, ino)?;
+        let (block, at) = self.locate(ino)?;
         let block = meta::read_plain(&self.meta, block)?;
         let data = block.data();
         let bytes = data
@@ -129,7 +145,7 @@ impl Shared {
         ino: InodeNo,
         edit: impl FnOnce(&mut [u8]) -> Result<(), FormatError>,
     ) -> Result<()> {
-        let (block, at) = locate(&self.image, &self.meta, &self.sb, ino)?;
+        let (block, at) = self.locate(ino)?;
         let block = meta::read_plain(&self.meta, block)?;
         let mut guard = handle.modify(&block)?;
         let bytes = guard

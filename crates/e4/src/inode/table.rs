@@ -58,7 +58,7 @@ impl Shared {
         if let Some(inode) = loaded.get(&ino).and_then(Weak::upgrade) {
             return Ok(inode);
         }
-        let disk = read_inode(&self.image, &self.meta, &self.sb, ino)?;
+        let disk = self.with_geometry(|sb| read_inode(&self.image, &self.meta, sb, ino))?;
         if !in_use(&disk) {
             return Err(Error::BadInode {
                 image: Arc::clone(&self.image),

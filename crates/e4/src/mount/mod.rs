@@ -13,6 +13,7 @@
 
 mod close;
 mod journal_map;
+mod live;
 mod open;
 mod stats;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use e4_completion::{Engine, PublishEpoch};
 use e4_device::Device;
-use e4_format::{Superblock, Timestamp};
+use e4_format::Timestamp;
 use e4_journal::MetaStore;
 use e4_journal::recovery::RecoveryReport;
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -37,6 +38,7 @@ use crate::file::Stat;
 use crate::inode::{Inode, InodeTable, Orphans};
 use crate::xattr::XattrBlocks;
 
+pub(crate) use live::LiveSuperblock;
 pub(crate) use open::mount;
 pub(crate) use stats::Counters;
 pub use stats::{StatFs, Stats};
@@ -93,8 +95,10 @@ fn wall_clock() -> Duration {
 pub(crate) struct Shared {
     pub(crate) image: Arc<str>,
     pub(crate) device: Arc<dyn Device>,
-    /// As it was at mount: geometry and features never change. Counts and state: the cache's copy.
-    pub(crate) sb: Arc<Superblock>,
+    /// Geometry as it is, features as they were at mount. Counts and state: the cache's copy.
+    pub(crate) sb: Arc<LiveSuperblock>,
+    /// One growth at a time.
+    pub(crate) grow_turn: Mutex<()>,
     pub(crate) meta: Arc<MetaStore>,
     pub(crate) alloc: Allocator,
     pub(crate) engine: Engine<Conv>,

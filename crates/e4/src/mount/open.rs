@@ -18,7 +18,7 @@ use e4_planted::planted;
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use e4_sync::{Arc, Mutex, OnceLock, Rank, thread};
 
-use super::{Counters, MountOptions, Mounted, Shared};
+use super::{Counters, LiveSuperblock, MountOptions, Mounted, Shared};
 use crate::alloc::Allocator;
 use crate::cache::{Cache, run_flusher};
 use crate::data::charge::ChargePool;
@@ -37,8 +37,13 @@ pub(crate) fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<M
     let mut sb = read_superblock(&image, &*device)?;
     let access = e4_format::check_mountable(&sb).map_err(|e| format_error(&image, e))?;
     let read_only = why_read_only(&access, &*device, options);
+    // The log may hold blocks of a filesystem that has grown: the superblock that says so may be in it as well.
+    let most = match sb.needs_recovery() {
+        true => device.info().size >> sb.block_size().log2(),
+        false => sb.blocks_count(),
+    };
     let mut layout = match sb.journal_inum() {
-        Some(ino) => Some(journal_layout(&image, &device, &sb, ino)?),
+        Some(ino) => Some(journal_layout(&image, &device, &sb, ino, most)?),
         None => None,
     };
     let mut report = None;
@@ -53,6 +58,7 @@ pub(crate) fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<M
         sb = read_superblock(&image, &*device)?;
         sb.set_needs_recovery(false);
         write_superblock(&*device, &sb)?;
+        layout.set_filesystem_blocks(sb.blocks_count());
     }
     if read_only.is_none() {
         mark_mounted(&*device, &mut sb, layout.is_some(), options)?;
@@ -121,6 +127,7 @@ fn journal_layout(
     device: &Arc<dyn Device>,
     sb: &Superblock,
     ino: InodeNo,
+    blocks: u64,
 ) -> Result<JournalLayout> {
     let bad = |what| Error::BadJournalInode {
         image: image.to_string(),
@@ -155,7 +162,7 @@ fn journal_layout(
     Ok(JournalLayout::read(
         &**device,
         sb.block_size(),
-        sb.blocks_count(),
+        blocks,
         &extents,
     )?)
 }
@@ -283,7 +290,7 @@ fn build(
         store_options,
         Arc::clone(&hooks) as Arc<dyn CommitHooks>,
     )?;
-    let sb = Arc::new(sb);
+    let sb = Arc::new(LiveSuperblock::new(sb));
     let mut alloc = Allocator::load(Arc::clone(&image), Arc::clone(&sb), Arc::clone(&meta))?;
     if options.discard {
         alloc.discard_freed(Arc::clone(&device));
@@ -303,6 +310,7 @@ fn build(
         unrecorded: Mutex::new(Rank::ENGINE_READY, Vec::new()),
         epoch: PublishEpoch::new(),
         orphans: Mutex::new(Rank::ORPHAN, Orphans::default()),
+        grow_turn: Mutex::new(Rank::FILESYSTEM_GATE, ()),
         rename_turn: Mutex::new(Rank::RENAME, ()),
         xattr_blocks: Mutex::new(Rank::XATTR_BLOCKS, XattrBlocks::default()),
         orphans_listed: AtomicUsize::new(0),
