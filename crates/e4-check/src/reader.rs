@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         self.block_size
     }
 
+    /// Blocks of the device.
+    pub(crate) fn device_blocks(&self) -> u64 {
+        self.device.info().size >> self.block_size.log2()
+    }
+
     /// One block.
     pub(crate) fn block(&self, block: FsBlock) -> Result<Vec<u8>, Problem> {
         self.blocks(block, 1)

@@ -49,7 +49,8 @@ pub(crate) fn replay(c: &mut Check<'_>, journal: &Journal) -> Overlay {
             if tag.escaped {
                 jbd2::unescape(&mut data);
             }
-            if tag.block.get() < c.sb.blocks_count() {
+            // Not the superblock's count: a larger one may be in the log as well.
+            if tag.block.get() < c.disk.device_blocks() {
                 overlay.insert(tag.block.get(), data.into_boxed_slice());
                 blocks += 1;
             }

@@ -20,6 +20,8 @@ Examples:
   e4 build -o root.img rootfs/              an image of a tree, the same bytes every time
   e4 export root.img tree.tar               and back; e4 diff compares two images
   e4 put notes.txt disk.img:/notes.txt      copy a file into it
+  e4 cp -a rootfs/. disk.img:/              whole trees, in and out, everything kept
+  e4 batch disk.img script.e4               many changes at once
   e4 ls -l disk.img:/                       look at it; also tree, find, du
   e4 map disk.img --svg disk.svg            a picture of where everything is
   e4 cat disk.img:/notes.txt
@@ -27,6 +29,7 @@ Examples:
   e4 fallocate -l 1G disk.img:/big          reserve blocks without writing them
   e4 extents disk.img:/big                  see that they are unwritten
   e4 stress disk.img --seconds 10           race writers, truncate, punch and fsync; verify
+  e4 grow disk.img 4G                       a larger filesystem; also label, uuid, trim
   e4 check disk.img                         a read-only fsck
 
 ";
@@ -68,6 +71,12 @@ pub enum Verb {
     Put(verbs::put::PutArgs),
     /// Copy a file of an image to the host
     Get(verbs::get::GetArgs),
+    /// Copy files and trees between the host and images
+    Cp(Box<verbs::cp::CpArgs>),
+    /// Change a file of an image in an editor
+    Edit(verbs::edit::EditArgs),
+    /// Run a script of changes to an image, as one
+    Batch(verbs::batch::BatchArgs),
     /// Show which blocks a file has, and whether they are written
     Extents(verbs::extents::ExtentsArgs),
     /// Reserve blocks for a file, or punch a hole into it
@@ -108,6 +117,14 @@ pub enum Verb {
     Tree(verbs::outline::OutlineArgs),
     /// Print which features of images are supported, and how
     Features(verbs::features::FeaturesArgs),
+    /// Make the filesystem in an image larger
+    Grow(verbs::grow::GrowArgs),
+    /// Show an image's label, or give it one
+    Label(verbs::label::LabelArgs),
+    /// Show an image's UUID, or give it another
+    Uuid(verbs::label::UuidArgs),
+    /// Tell the host which blocks of an image are free
+    Trim(verbs::trim::TrimArgs),
     /// Check an image for errors, changing nothing
     Check(verbs::check::CheckArgs),
     /// Run the classic aio-stress on files of an image, verified
@@ -141,6 +158,9 @@ impl Verb {
             Self::Stat(a) => a.common.clone(),
             Self::Put(a) => a.common.clone(),
             Self::Get(a) => a.common.clone(),
+            Self::Cp(a) => a.common.clone(),
+            Self::Edit(a) => a.common.clone(),
+            Self::Batch(a) => a.common.clone(),
             Self::Extents(a) => a.common.clone(),
             Self::Fallocate(a) => a.common.clone(),
             Self::Truncate(a) => a.common.clone(),
@@ -163,6 +183,10 @@ impl Verb {
             Self::Completions(a) => a.common.clone(),
             Self::Manual(a) => a.common.clone(),
             Self::Features(a) => a.common.clone(),
+            Self::Grow(a) => a.common.clone(),
+            Self::Label(a) => a.common.clone(),
+            Self::Uuid(a) => a.common.clone(),
+            Self::Trim(a) => a.common.clone(),
             Self::Check(a) => a.common.clone(),
             Self::AioStress(a) => a.common(),
             Self::Crashlab(a) => a.common.clone(),

@@ -18,6 +18,9 @@ impl Status {
     /// checker refused a state (`crashlab`).
     pub const WRONG_DATA: Self = Self(3);
 
+    /// Nothing was done, as asked (`--if-absent`): it exists.
+    pub const LEFT_ALONE: Self = Self(5);
+
     /// `check`: no error.
     pub const FSCK_CLEAN: Self = Self(0);
     /// `check`: errors were found (and left alone).
@@ -48,5 +51,6 @@ Exit status:
   1  could not be done (no such file, no space, not ext4, I/O error)
   2  the command line makes no sense
   3  a verification found wrong data (stress, aio-stress, demo, crashlab)
+  5  nothing was done, as asked: --if-absent, and it exists
   check answers like fsck: 0 clean, 4 errors found, 8 could not examine, 16 usage
   diff answers like diff: 0 the same, 1 different, 2 could not compare";

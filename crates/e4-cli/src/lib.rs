@@ -10,6 +10,7 @@
 
 pub mod advice;
 pub mod args;
+pub mod copy;
 pub mod exit;
 pub mod location;
 pub mod output;
@@ -71,6 +72,9 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Stat(args)) => verbs::stat::run(&args, ui),
         Some(Verb::Put(args)) => verbs::put::run(&args, ui),
         Some(Verb::Get(args)) => verbs::get::run(&args, ui),
+        Some(Verb::Cp(args)) => verbs::cp::run(&args, ui),
+        Some(Verb::Edit(args)) => verbs::edit::run(&args, ui),
+        Some(Verb::Batch(args)) => verbs::batch::run(&args, ui),
         Some(Verb::Extents(args)) => verbs::extents::run(&args, ui),
         Some(Verb::Fallocate(args)) => verbs::fallocate::run(&args, ui),
         Some(Verb::Truncate(args)) => verbs::truncate::run(&args, ui),
@@ -93,6 +97,10 @@ fn dispatch(verb: Option<Verb>, ui: &Ui) -> Result<Status, (Status, anyhow::Erro
         Some(Verb::Completions(args)) => verbs::completions::run(&args, ui),
         Some(Verb::Manual(args)) => verbs::manual::run(&args, ui),
         Some(Verb::Features(args)) => verbs::features::run(&args, ui),
+        Some(Verb::Grow(args)) => verbs::grow::run(&args, ui),
+        Some(Verb::Label(args)) => verbs::label::label(&args, ui),
+        Some(Verb::Uuid(args)) => verbs::label::uuid(&args, ui),
+        Some(Verb::Trim(args)) => verbs::trim::run(&args, ui),
         Some(Verb::Check(args)) => verbs::check::run(&args, ui),
         Some(Verb::AioStress(args)) => verbs::aio_stress::run(&args, ui),
         Some(Verb::Crashlab(args)) => verbs::crashlab::run(&args, ui),

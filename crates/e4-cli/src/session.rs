@@ -5,7 +5,8 @@
 //! read-only mount by the kernel does, and the user is told. Verbs that look at whole images ([`look`]) replay it
 //! into memory instead: evidence stays as it is.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use e4::{Filesystem, MountOptions};
@@ -13,6 +14,9 @@ use e4_device::{Device, OpenOptions, ScratchDevice};
 use e4_format::Superblock;
 use e4_sync::Arc;
 
+use crate::Outcome;
+use crate::exit::Status;
+use crate::location::Location;
 use crate::output::Ui;
 use crate::size;
 
@@ -71,13 +75,13 @@ pub fn superblock(device: &dyn Device) -> Result<Superblock> {
 pub fn mount(image: &Path, access: Access, ui: &Ui) -> Result<Filesystem> {
     let mut options = MountOptions::default();
     if access == Access::Write {
-        return open(device(image, Access::Write, ui)?, &options, ui);
+        return open_fs(device(image, Access::Write, ui)?, &options, ui);
     }
     options.read_only = true;
     let dev = device(image, Access::Read, ui)?;
     let dirty = superblock(&*dev).is_ok_and(|sb| sb.needs_recovery());
     if !dirty {
-        return open(dev, &options, ui);
+        return open_fs(dev, &options, ui);
     }
     drop(dev);
     match device(image, Access::Write, ui) {
@@ -86,10 +90,10 @@ pub fn mount(image: &Path, access: Access, ui: &Ui) -> Result<Filesystem> {
                 "{}: was not unmounted; replaying its journal first",
                 image.display()
             ));
-            open(dev, &options, ui)
+            open_fs(dev, &options, ui)
         }
         // Not ours to write: let the filesystem decide what it can show.
-        Err(_) => open(device(image, Access::Read, ui)?, &options, ui),
+        Err(_) => open_fs(device(image, Access::Read, ui)?, &options, ui),
     }
 }
 
@@ -119,10 +123,10 @@ pub fn look_at(image: &Path, ui: &Ui) -> Result<(Filesystem, Arc<dyn Device>)> {
         read_only: true,
         ..MountOptions::default()
     };
-    Ok((open(dev.clone(), &options, ui)?, dev))
+    Ok((open_fs(dev.clone(), &options, ui)?, dev))
 }
 
-fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<Filesystem> {
+fn open_fs(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<Filesystem> {
     let fs = Filesystem::open(device, options)?;
     if let Some(report) = fs.recovery() {
         ui.detail(&format!("recovery: {report:?}"));
@@ -130,24 +134,95 @@ fn open(device: Arc<dyn Device>, options: &MountOptions, ui: &Ui) -> Result<File
     Ok(fs)
 }
 
-/// Changes files: opens each image once, for all the locations in it that follow each other. What was done before
-/// an error stays done.
+/// What one command has open: each image once, however many of its files the command is about.
 ///
-/// # Errors
-/// The first one, of the images or of `each`.
-pub fn change(
-    locations: &[crate::location::Location],
-    ui: &Ui,
-    mut each: impl FnMut(&Filesystem, &crate::location::Location) -> Result<()>,
-) -> Result<()> {
-    for group in locations.chunk_by(|a, b| a.image == b.image) {
-        let Some(first) = group.first() else { continue };
-        let fs = mount(&first.image, Access::Write, ui)?;
-        let done = group
-            .iter()
-            .try_for_each(|location| each(&fs, location).with_context(|| location.to_string()));
-        fs.unmount()?;
-        done?;
+/// Decision: images that are changed are opened without timers and threads, so that what a command does is one
+/// transaction as long as it fits one, and a crash leaves all of it or nothing.
+pub struct Session<'u> {
+    ui: &'u Ui,
+    open: RefCell<Vec<Opened>>,
+}
+
+struct Opened {
+    image: PathBuf,
+    access: Access,
+    fs: Filesystem,
+}
+
+impl<'u> Session<'u> {
+    /// Runs a command, then closes what it opened: on return everything it did is durable. What was done before an error
+    /// stays done.
+    ///
+    /// # Errors
+    /// The command's, or of closing an image.
+    pub fn run(ui: &'u Ui, command: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        let session = Self {
+            ui,
+            open: RefCell::default(),
+        };
+        let done = command(&session);
+        let mut closed = Ok(());
+        for Opened { image, fs, .. } in session.open.take() {
+            let unmounted = fs.unmount().with_context(|| image.display().to_string());
+            closed = closed.and(unmounted);
+        }
+        let status = done?;
+        closed?;
+        Ok(status)
     }
-    Ok(())
+
+    /// For notes and progress.
+    #[must_use]
+    pub fn ui(&self) -> &'u Ui {
+        self.ui
+    }
+
+    /// The filesystem in an image, opened if it is not.
+    ///
+    /// # Errors
+    /// As [`mount`].
+    pub fn fs(&self, image: &Path, access: Access) -> Result<Filesystem> {
+        let name = image.canonicalize().unwrap_or_else(|_| image.to_owned());
+        let mut open = self.open.borrow_mut();
+        if let Some(at) = open.iter().position(|o| o.image == name) {
+            if open[at].access == Access::Write || access == Access::Read {
+                return Ok(open[at].fs.clone());
+            }
+            // Opened only to be looked at; the lock of a writer wants it alone.
+            open.swap_remove(at).fs.unmount()?;
+        }
+        let fs = match access {
+            Access::Read => mount(image, access, self.ui)?,
+            Access::Write => {
+                let options = MountOptions {
+                    background: false,
+                    commit_interval: None,
+                    ..MountOptions::default()
+                };
+                open_fs(device(image, access, self.ui)?, &options, self.ui)?
+            }
+        };
+        open.push(Opened {
+            image: name,
+            access,
+            fs: fs.clone(),
+        });
+        Ok(fs)
+    }
+
+    /// Does something to each of the files.
+    ///
+    /// # Errors
+    /// The first one, of the images or of `each`, which ends it.
+    pub fn change(
+        &self,
+        locations: &[Location],
+        mut each: impl FnMut(&Filesystem, &Location) -> Result<()>,
+    ) -> Outcome {
+        for location in locations {
+            let fs = self.fs(&location.image, Access::Write)?;
+            each(&fs, location).with_context(|| location.to_string())?;
+        }
+        Ok(Status::SUCCESS)
+    }
 }

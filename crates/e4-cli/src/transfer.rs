@@ -1,14 +1,14 @@
-//! Copying whole files out of and into an image, several large requests in flight.
+//! Copying whole files out of an image, several large requests in flight. (Into one: `e4::File::copy_from`.)
 //!
 //! Decision: chunks are handed to the sink in order, so that a pipe can be fed; the window is what
 //! bounds the memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 
 use anyhow::Result;
-use e4::{AlignedBuf, File, Filesystem, IoContext, IoEvent};
+use e4::{AlignedBuf, File, Filesystem, IoEvent};
 use e4_format::ExtentState;
 
 /// Bytes per request.
@@ -81,75 +81,4 @@ pub fn written_ranges(file: &File, block_size: u32) -> Result<Vec<Range<u64>>> {
         }
     }
     Ok(ranges)
-}
-
-/// Writes everything `source` has into the file from offset 0; returns the number of bytes. `progress`
-/// hears how many bytes each step added.
-///
-/// # Errors
-/// The source's, or the image's.
-pub fn copy_in<R, P>(fs: &Filesystem, file: &File, source: &mut R, mut progress: P) -> Result<u64>
-where
-    R: Read,
-    P: FnMut(u64),
-{
-    let mut ctx = fs.io_context();
-    let mut at = 0u64;
-    let mut spare: Vec<AlignedBuf> = Vec::new();
-    loop {
-        let mut buf = match spare.pop() {
-            Some(buf) => buf,
-            None if ctx.outstanding() < WINDOW => AlignedBuf::recycled(CHUNK),
-            None => {
-                collect(&mut ctx, 1, &mut spare)?;
-                continue;
-            }
-        };
-        let got = fill(source, &mut buf)?;
-        if got == CHUNK {
-            ctx.write(file, at, buf, at)?;
-            ctx.submit();
-        } else {
-            collect(&mut ctx, usize::MAX, &mut spare)?;
-            write_tail(file, at, &buf[..got])?;
-        }
-        at += got as u64;
-        progress(got as u64);
-        if got < CHUNK {
-            return Ok(at);
-        }
-    }
-}
-
-fn write_tail(file: &File, mut at: u64, mut data: &[u8]) -> Result<()> {
-    while !data.is_empty() {
-        let n = file.write_at(at, data)?;
-        at += n as u64;
-        data = data.get(n..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-fn collect(ctx: &mut IoContext, min: usize, spare: &mut Vec<AlignedBuf>) -> Result<()> {
-    let mut events = Vec::new();
-    ctx.wait(min.min(ctx.outstanding()), &mut events);
-    for event in events {
-        event.result?;
-        spare.extend(event.buf);
-    }
-    Ok(())
-}
-
-/// Reads until the buffer is full or the source ends.
-fn fill<R: Read>(source: &mut R, buf: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buf.len() {
-        match source.read(&mut buf[got..]) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
 }

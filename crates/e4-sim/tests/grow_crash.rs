@@ -93,6 +93,21 @@ fn explore(case: Case) -> Result<(u64, u64), String> {
             }
             let image = Arc::new(image);
             let device = Arc::clone(&image) as Arc<dyn Device>;
+            if asked {
+                // As it is, the log replayed in memory: the larger superblock may be in it.
+                let options = e4_check::Options {
+                    replay: true,
+                    ..e4_check::Options::default()
+                };
+                let report = e4_check::check(&*device, &options, &mut |_| {});
+                let worst = report
+                    .problems
+                    .iter()
+                    .find(|p| p.severity() >= e4_check::Severity::Error);
+                if let Some(problem) = worst {
+                    return Err(wrong(format!("check before recovery: {problem}")));
+                }
+            }
             let fs = Filesystem::open(Arc::clone(&device), &mount_options())
                 .map_err(|e| wrong(format!("cannot be mounted: {e}")))?;
             let found = fs.statfs().blocks;

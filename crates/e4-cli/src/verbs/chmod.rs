@@ -8,10 +8,9 @@ use e4_format::FileType;
 use super::mode::Change;
 use super::tree;
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Change permissions.
 #[derive(Args, Debug)]
@@ -38,7 +37,15 @@ pub struct ChmodArgs {
 /// # Errors
 /// No such file, or the image's.
 pub fn run(args: &ChmodArgs, ui: &Ui) -> Outcome {
-    session::change(&args.locations, ui, |fs, location| {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &ChmodArgs, session: &Session<'_>) -> Outcome {
+    session.change(&args.locations, |fs, location| {
         let top = fs.lookup(&location.path, true)?;
         if args.recursive && top.kind() == Some(FileType::Directory) {
             tree::bottom_up(&top, &mut |_, _, node| match node.kind() {
@@ -48,8 +55,7 @@ pub fn run(args: &ChmodArgs, ui: &Ui) -> Outcome {
             })?;
         }
         change(args, &top)
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 fn change(args: &ChmodArgs, node: &Node) -> Result<()> {

@@ -8,10 +8,9 @@ use e4_format::FileType;
 
 use super::tree;
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Change owner and group, by number.
 #[derive(Args, Debug)]
@@ -48,6 +47,14 @@ pub struct Owner {
     gid: Option<u32>,
 }
 
+impl Owner {
+    /// Both, with these for what was not said.
+    #[must_use]
+    pub fn with_defaults(self, uid: u32, gid: u32) -> (u32, u32) {
+        (self.uid.unwrap_or(uid), self.gid.unwrap_or(gid))
+    }
+}
+
 impl FromStr for Owner {
     type Err = String;
 
@@ -78,12 +85,20 @@ impl FromStr for Owner {
 /// # Errors
 /// No such file, or the image's.
 pub fn run(args: &ChownArgs, ui: &Ui) -> Outcome {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &ChownArgs, session: &Session<'_>) -> Outcome {
     let change = SetAttr {
         uid: args.owner.uid,
         gid: args.owner.gid,
         ..SetAttr::default()
     };
-    session::change(&args.locations, ui, |fs, location| {
+    session.change(&args.locations, |fs, location| {
         let top = fs.lookup(&location.path, !args.no_dereference)?;
         if args.recursive && top.kind() == Some(FileType::Directory) {
             tree::bottom_up(&top, &mut |_, _, node| {
@@ -91,8 +106,7 @@ pub fn run(args: &ChownArgs, ui: &Ui) -> Outcome {
             })?;
         }
         Ok(top.set_attr(&change).map(drop)?)
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{self, Common, Ui};
-use crate::session::{self, Access};
+use crate::session::{self, Access, Session};
 
 /// Set or remove an extended attribute.
 #[derive(Args, Debug)]
@@ -148,7 +148,15 @@ fn shown(value: &[u8]) -> String {
 /// # Errors
 /// No such file or attribute, no space, or the image's.
 pub fn set(args: &SetfattrArgs, ui: &Ui) -> Outcome {
-    session::change(&args.locations, ui, |fs, location| {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs `setfattr` in a session.
+///
+/// # Errors
+/// As [`set`].
+pub(crate) fn apply(args: &SetfattrArgs, session: &Session<'_>) -> Outcome {
+    session.change(&args.locations, |fs, location| {
         let node = fs.lookup(&location.path, !args.no_dereference)?;
         match (&args.remove, &args.name) {
             (Some(name), _) => node.remove_xattr(name.as_bytes())?,
@@ -158,8 +166,7 @@ pub fn set(args: &SetfattrArgs, ui: &Ui) -> Outcome {
             (None, None) => {}
         }
         Ok(())
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 /// Runs `getfattr`.

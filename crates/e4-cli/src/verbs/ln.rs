@@ -2,14 +2,14 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use e4::Error;
+use e4::{Error, Filesystem, RenameFlags};
 use e4_format::FileType;
 
 use crate::Outcome;
 use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session::{self, Access};
+use crate::session::{Access, Session};
 
 /// Give a file one more name, or make a symbolic link.
 #[derive(Args, Debug)]
@@ -38,7 +38,15 @@ pub struct LnArgs {
 /// # Errors
 /// Different images, no such file, the name exists, or the image's.
 pub fn run(args: &LnArgs, ui: &Ui) -> Outcome {
-    let fs = session::mount(&args.link.image, Access::Write, ui)?;
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &LnArgs, session: &Session<'_>) -> Outcome {
+    let fs = session.fs(&args.link.image, Access::Write)?;
     let mut link = args.link.clone();
     let mut name = args.target.trim_end_matches('/').rsplit('/');
     if let (Ok(node), Some(name)) = (fs.lookup(&link.path, true), name.next())
@@ -46,23 +54,38 @@ pub fn run(args: &LnArgs, ui: &Ui) -> Outcome {
     {
         link = link.join(name);
     }
-    let make = || match args.symbolic {
-        true => fs.symlink(args.target.as_bytes(), &link.path).map(drop),
+    let made = match args.symbolic {
+        true => symbolic(&fs, &link, args),
         false => match args.target.parse::<Location>() {
-            Ok(from) if from.image == link.image => fs.link(&from.path, &link.path),
-            _ => Err(Error::Invalid {
-                what: "hard links stay within one image: write IMAGE:/PATH twice",
-            }),
+            Ok(from) if from.image == link.image => hard(&fs, &from, &link, args.force),
+            _ => bail!("hard links stay within one image: write IMAGE:/PATH twice"),
         },
     };
-    let mut made = make();
-    if args.force && matches!(made, Err(Error::Exists { .. })) {
-        made = fs.unlink(&link.path).and_then(|()| make());
-    }
-    fs.unmount()?;
-    if let Err(Error::Invalid { what }) = &made {
-        bail!("{what}");
-    }
     made.with_context(|| link.to_string())?;
     Ok(Status::SUCCESS)
+}
+
+fn hard(fs: &Filesystem, from: &Location, link: &Location, force: bool) -> e4::Result<()> {
+    if !force {
+        return fs.link(&from.path, &link.path);
+    }
+    let target = fs.lookup(&from.path, false)?;
+    let dir = fs.lookup(link.parent(), true)?;
+    dir.link_over(link.file_name().as_bytes(), &target, None)
+}
+
+fn symbolic(fs: &Filesystem, link: &Location, args: &LnArgs) -> e4::Result<()> {
+    let target = args.target.as_bytes();
+    match fs.symlink(target, &link.path) {
+        Err(Error::Exists { .. }) if args.force => {}
+        made => return made.map(drop),
+    }
+    // Under a name of its own first: at no time is there no link.
+    let aside = format!("{}/.e4-ln-{}", link.parent(), std::process::id());
+    fs.symlink(target, &aside)?;
+    let renamed = fs.rename(&aside, &link.path, RenameFlags::Replace);
+    if renamed.is_err() {
+        fs.unlink(&aside)?;
+    }
+    renamed
 }

@@ -7,10 +7,9 @@ use e4_format::FileType;
 
 use super::mode::Change;
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Make directories.
 #[derive(Args, Debug)]
@@ -37,7 +36,15 @@ pub struct MkdirArgs {
 /// # Errors
 /// It exists, the one above does not, no space, or the image's.
 pub fn run(args: &MkdirArgs, ui: &Ui) -> Outcome {
-    session::change(&args.locations, ui, |fs, location| {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &MkdirArgs, session: &Session<'_>) -> Outcome {
+    session.change(&args.locations, |fs, location| {
         if args.parents {
             make_parents(fs, location.path.trim_end_matches('/'))?;
             match fs.mkdir(&location.path, 0o755) {
@@ -55,8 +62,7 @@ pub fn run(args: &MkdirArgs, ui: &Ui) -> Outcome {
             fs.set_attr(&location.path, true, &change)?;
         }
         Ok(())
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 fn is_dir(fs: &Filesystem, path: &str) -> bool {

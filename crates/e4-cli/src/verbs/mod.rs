@@ -1,6 +1,7 @@
 //! One file per verb: its arguments (with the help text) and its `run`.
 
 pub mod aio_stress;
+pub mod batch;
 pub mod build;
 mod build_output;
 pub mod cat;
@@ -8,10 +9,12 @@ pub mod check;
 pub mod chmod;
 pub mod chown;
 pub mod completions;
+pub mod cp;
 pub mod crashlab;
 pub mod demo;
 pub mod diff;
 pub mod du;
+pub mod edit;
 pub mod export;
 pub mod extents;
 pub mod fallocate;
@@ -19,7 +22,9 @@ pub mod fattr;
 pub mod features;
 pub mod find;
 pub mod get;
+pub mod grow;
 pub mod info;
+pub mod label;
 pub mod ln;
 pub mod ls;
 pub mod manual;
@@ -39,5 +44,6 @@ pub mod stress;
 mod time;
 pub mod touch;
 mod tree;
+pub mod trim;
 pub mod truncate;
 pub mod umount;

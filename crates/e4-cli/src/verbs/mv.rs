@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session::{self, Access};
+use crate::session::{Access, Session};
 
 /// Rename files, or move them into a directory of the same image.
 #[derive(Args, Debug)]
@@ -40,38 +40,44 @@ pub struct MvArgs {
 /// # Errors
 /// Different images, no such file, what rename(2) refuses, or the image's.
 pub fn run(args: &MvArgs, ui: &Ui) -> Outcome {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &MvArgs, session: &Session<'_>) -> Outcome {
     let Some((to, sources)) = args.locations.split_last() else {
         return Ok(Status::USAGE);
     };
     if sources.iter().any(|from| from.image != to.image) {
-        bail!("e4 moves files within one image; use get and put between two");
+        bail!("e4 moves files within one image; use e4 cp -a, then e4 rm -r, between two");
     }
-    let fs = session::mount(&to.image, Access::Write, ui)?;
+    let fs = session.fs(&to.image, Access::Write)?;
     let is_dir = || {
         fs.lookup(&to.path, true)
             .is_ok_and(|node| node.kind() == Some(FileType::Directory))
     };
     let into = !args.no_target_directory && !args.exchange && is_dir();
-    let done = if sources.len() > 1 && !into {
-        Err(anyhow::anyhow!("{to} is not a directory"))
-    } else {
-        sources.iter().try_for_each(|from| -> Result<()> {
-            let how = match (args.exchange, args.no_clobber) {
-                (true, _) => RenameFlags::Exchange,
-                (_, true) => RenameFlags::NoReplace,
-                _ => RenameFlags::Replace,
-            };
-            let path = match into {
-                true => to.join(from.file_name()).path,
-                false => to.path.clone(),
-            };
-            match fs.rename(&from.path, &path, how) {
-                // As coreutils: not replacing is what was asked for.
-                Err(Error::Exists { .. }) if args.no_clobber => Ok(()),
-                other => Ok(other?),
-            }
-        })
-    };
-    fs.unmount()?;
-    done.map(|()| Status::SUCCESS)
+    if sources.len() > 1 && !into {
+        bail!("{to} is not a directory");
+    }
+    sources.iter().try_for_each(|from| -> Result<()> {
+        let how = match (args.exchange, args.no_clobber) {
+            (true, _) => RenameFlags::Exchange,
+            (_, true) => RenameFlags::NoReplace,
+            _ => RenameFlags::Replace,
+        };
+        let path = match into {
+            true => to.join(from.file_name()).path,
+            false => to.path.clone(),
+        };
+        match fs.rename(&from.path, &path, how) {
+            // As coreutils: not replacing is what was asked for.
+            Err(Error::Exists { .. }) if args.no_clobber => Ok(()),
+            other => Ok(other?),
+        }
+    })?;
+    Ok(Status::SUCCESS)
 }

@@ -7,10 +7,9 @@ use e4_format::FileType;
 
 use super::tree;
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Remove files, or with -r directories and everything in them.
 #[derive(Args, Debug)]
@@ -37,10 +36,17 @@ pub struct RmArgs {
 /// # Errors
 /// No such file, a directory without `-r`, the root, or the image's.
 pub fn run(args: &RmArgs, ui: &Ui) -> Outcome {
-    session::change(&args.locations, ui, |fs, location| {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &RmArgs, session: &Session<'_>) -> Outcome {
+    session.change(&args.locations, |fs, location| {
         remove(fs, args, &location.path)
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 fn remove(fs: &Filesystem, args: &RmArgs, path: &str) -> Result<()> {

@@ -3,10 +3,9 @@
 use clap::Args;
 
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Remove empty directories.
 #[derive(Args, Debug)]
@@ -26,7 +25,15 @@ pub struct RmdirArgs {
 /// # Errors
 /// No such directory, not empty, or the image's.
 pub fn run(args: &RmdirArgs, ui: &Ui) -> Outcome {
-    session::change(&args.locations, ui, |fs, location| {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &RmdirArgs, session: &Session<'_>) -> Outcome {
+    session.change(&args.locations, |fs, location| {
         fs.rmdir(&location.path)?;
         let mut above = location.parent().to_owned();
         while args.parents && above != "/" {
@@ -38,6 +45,5 @@ pub fn run(args: &RmdirArgs, ui: &Ui) -> Outcome {
             above = next.parent().to_owned();
         }
         Ok(())
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }

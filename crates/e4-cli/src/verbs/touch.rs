@@ -10,10 +10,9 @@ use jiff::Zoned;
 use jiff::civil::DateTime;
 
 use crate::Outcome;
-use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session;
+use crate::session::Session;
 
 /// Set the times of files, and create those that do not exist.
 #[derive(Args, Debug)]
@@ -100,6 +99,14 @@ fn now() -> Timestamp {
 /// # Errors
 /// No such directory, no space, or the image's.
 pub fn run(args: &TouchArgs, ui: &Ui) -> Outcome {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &TouchArgs, session: &Session<'_>) -> Outcome {
     let time = args.date.map_or_else(now, |when| when.0);
     let both = args.access == args.modification;
     let change = SetAttr {
@@ -107,7 +114,7 @@ pub fn run(args: &TouchArgs, ui: &Ui) -> Outcome {
         mtime: (both || args.modification).then_some(time),
         ..SetAttr::default()
     };
-    session::change(&args.locations, ui, |fs, location| {
+    session.change(&args.locations, |fs, location| {
         let node = match fs.lookup(&location.path, !args.no_dereference) {
             Err(Error::NotFound { .. }) if args.no_create => return Ok(()),
             Err(Error::NotFound { .. }) => {
@@ -116,8 +123,7 @@ pub fn run(args: &TouchArgs, ui: &Ui) -> Outcome {
             other => other?,
         };
         Ok(node.set_attr(&change).map(drop)?)
-    })?;
-    Ok(Status::SUCCESS)
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::Outcome;
 use crate::exit::Status;
 use crate::location::Location;
 use crate::output::{Common, Ui};
-use crate::session::{self, Access};
+use crate::session::{Access, Session};
 use crate::size::{self, SizeError};
 
 /// Set a file's size.
@@ -123,8 +123,16 @@ impl NewSize {
 /// # Errors
 /// Too large, or the image's.
 pub fn run(args: &TruncateArgs, ui: &Ui) -> Outcome {
+    Session::run(ui, |session| apply(args, session))
+}
+
+/// Runs the verb in a session.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn apply(args: &TruncateArgs, session: &Session<'_>) -> Outcome {
     for location in &args.locations {
-        let fs = session::mount(&location.image, Access::Write, ui)?;
+        let fs = session.fs(&location.image, Access::Write)?;
         let create = !args.no_create;
         let flags = OpenFlags {
             write: true,
@@ -137,14 +145,14 @@ pub fn run(args: &TruncateArgs, ui: &Ui) -> Outcome {
                 let old = file.size();
                 let size = args.size.of(old).unwrap_or(u64::MAX);
                 file.truncate(size)?;
-                file.fsync()?;
-                ui.detail(&format!("{location}: {old} -> {size} bytes"));
+                session
+                    .ui()
+                    .detail(&format!("{location}: {old} -> {size} bytes"));
             }
             // As coreutils: with -c a missing file is no error.
             Err(Error::NotFound { .. }) if args.no_create => {}
             Err(error) => return Err(error.into()),
         }
-        fs.unmount()?;
     }
     Ok(Status::SUCCESS)
 }
