@@ -11,8 +11,8 @@
 //!
 //! - A leaf that overflows by a entries is split into nodes 3/4 full, which needs at most 1 + a/h new
 //!   ones: so with o leaves that overflow, n <= o + e/h new leaves, and of course no more than e.
-//! - Only a leaf without room overflows. If all but q leaves have room for s entries, then
-//!   o <= min(t, q + e/(s + 1)). Without knowledge of the leaves, q = t.
+//! - A leaf with room for r entries overflows only if it gets r + 1. So o is at most t, and at most what e entries
+//!   can do if they fill the fullest leaves first ([`Rooms`]). Without knowledge of the leaves, o = t.
 //! - An index node at the next level gets a of those as entries: at most 1 + a/h new index nodes for each
 //!   of the touched ones p, so p + n/h, and so on for each level; finally the root may overflow, once
 //!   per level it grows. (The design's `ceil(n/h) + depth + 1` is the same wherever p <= depth + 1; with
@@ -21,8 +21,9 @@
 //! - Changed in place: the t leaves, the p index nodes, and the extra nodes loaded to be merged with
 //!   ([`crate::ConvertOptions::extras`]).
 //!
-//! p is bounded by the shape alone: at the level k below the root there are at most 4 * c^(k-1) nodes,
-//! and no more than t are touched.
+//! p is bounded by the shape: at the level k below the root there are at most 4 * c^(k-1) nodes, and no more
+//! than t are touched. From depth 3 on that is far from the truth (one node below the root may have 340
+//! children, and has 17), so whoever has counted the index nodes says so ([`ConvertCharge::index`]).
 
 use crate::pack::fill;
 
@@ -80,16 +81,17 @@ impl Shape {
         (1..below).fold(u64::from(self.root_entries), |n, _| n.saturating_mul(c))
     }
 
-    /// Index nodes above `leaves` leaves, the root not counted.
-    fn path(self, leaves: u64) -> u64 {
-        (1..self.depth)
+    /// Index nodes above `leaves` leaves, the root not counted, of `index` there are.
+    fn path(self, leaves: u64, index: u64) -> u64 {
+        let by_shape: u64 = (1..self.depth)
             .map(|below| self.nodes_max(below).min(leaves))
-            .sum()
+            .sum();
+        by_shape.min(index)
     }
 
     /// New nodes when `entries` entries are added to `leaves` leaves, of which `overflowing` may split, all
-    /// levels.
-    fn new_nodes(self, leaves: u64, overflowing: u64, entries: u64) -> u64 {
+    /// levels; there are `index` index nodes.
+    fn new_nodes(self, leaves: u64, overflowing: u64, entries: u64, index: u64) -> u64 {
         let h = self.half();
         let mut total = 0_u64;
         let mut added = entries;
@@ -98,7 +100,7 @@ impl Shape {
             let splitting = if below == self.depth {
                 overflowing
             } else {
-                leaves
+                leaves.min(index)
             };
             let touched = self.nodes_max(below).min(splitting);
             added = (touched.min(added) + added / h).min(added);
@@ -130,6 +132,64 @@ impl Shape {
     }
 }
 
+/// Steps in which [`Rooms`] tells leaves apart.
+const STEPS: usize = 16;
+
+/// How many leaves of a tree have room for how many more entries, in steps of a sixteenth of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rooms {
+    /// Entries of a step; 0 if nothing is known.
+    step: u16,
+    /// Leaves by steps of room, rounded down.
+    leaves: [u32; STEPS],
+}
+
+impl Rooms {
+    /// Nothing is known: each leaf must be expected to split.
+    pub const UNKNOWN: Self = Self {
+        step: 0,
+        leaves: [0; STEPS],
+    };
+
+    /// No leaf yet; each is to be added.
+    #[must_use]
+    pub const fn of_nodes(node_entries: u16) -> Self {
+        let step = node_entries / 16;
+        Self {
+            step: if step == 0 { 1 } else { step },
+            leaves: [0; STEPS],
+        }
+    }
+
+    /// Counts a leaf with room for `entries` more.
+    pub fn add(&mut self, entries: u16) {
+        let steps = usize::from(entries.checked_div(self.step).unwrap_or(0));
+        let leaves = &mut self.leaves[steps.min(STEPS - 1)];
+        *leaves = leaves.saturating_add(1);
+    }
+
+    /// True unless nothing is known.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.step != 0
+    }
+
+    /// The most of `touched` leaves that `entries` can make overflow.
+    fn overflowing(&self, touched: u64, entries: u64) -> u64 {
+        if !self.is_known() {
+            return touched.min(entries);
+        }
+        let (mut left, mut overflowing) = (entries, 0);
+        for (steps, &leaves) in (0_u64..).zip(&self.leaves) {
+            let each = steps * u64::from(self.step) + 1;
+            let these = u64::from(leaves).min(left / each);
+            overflowing += these;
+            left -= these * each;
+        }
+        overflowing.min(touched)
+    }
+}
+
 /// The charge for recording published ranges of one inode: cheap to keep current, one addition per
 /// submission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,10 +198,10 @@ pub struct ConvertCharge {
     pub shape: Shape,
     /// Leaves that hold blocks to be converted; at least the true number, at most the leaves there are.
     pub leaves: u32,
-    /// Leaves that may have room for fewer than `spare` more entries; `leaves` if nothing is known.
-    pub tight: u32,
-    /// Entries for which every other leaf has room.
-    pub spare: u32,
+    /// How full the leaves are.
+    pub rooms: Rooms,
+    /// Index nodes below the root, of all levels; at least the true number, `u32::MAX` if they were not counted.
+    pub index: u32,
     /// Separate ranges published and not yet recorded.
     pub runs: u32,
     /// Segments in flight: each may become a run.
@@ -161,10 +221,10 @@ impl ConvertCharge {
     #[must_use]
     pub fn new_nodes(&self) -> u32 {
         let (leaves, entries) = (u64::from(self.leaves), self.entries());
-        let overflowing = u64::from(self.tight) + entries / (u64::from(self.spare) + 1);
+        let overflowing = self.rooms.overflowing(leaves, entries);
         clamp(
             self.shape
-                .new_nodes(leaves, leaves.min(overflowing), entries),
+                .new_nodes(leaves, overflowing, entries, self.index.into()),
         )
     }
 
@@ -175,7 +235,7 @@ impl ConvertCharge {
         let own = if self.shape.depth == 0 {
             0
         } else {
-            leaves + self.shape.path(leaves)
+            leaves + self.shape.path(leaves, self.index.into())
         };
         let touched = clamp(own + u64::from(self.extras));
         Credits {
@@ -193,7 +253,7 @@ pub fn credits_for_insert(shape: Shape) -> Credits {
     let depth = u32::from(shape.depth);
     Credits {
         dirtied: depth * 2,
-        allocated: clamp(shape.new_nodes(1, 1, 1)),
+        allocated: clamp(shape.new_nodes(1, 1, 1, u64::MAX)),
         freed: depth * 2,
     }
 }
@@ -205,14 +265,14 @@ pub fn credits_for_remove(shape: Shape, leaves: u32, extras: u32) -> Credits {
     let charge = ConvertCharge {
         shape,
         leaves,
-        tight: leaves,
-        spare: 0,
+        rooms: Rooms::UNKNOWN,
+        index: u32::MAX,
         runs: 0,
         in_flight: 0,
         extras,
     };
     Credits {
-        allocated: clamp(shape.new_nodes(1, 1, 1)),
+        allocated: clamp(shape.new_nodes(1, 1, 1, u64::MAX)),
         ..charge.credits()
     }
 }

@@ -44,7 +44,7 @@ mod zero_out;
 
 pub use convert::{ConvertOptions, ConvertPlan, convert, plan_convert, plan_convert_tight};
 pub use credits::{
-    ConvertCharge, Credits, Shape, credits_for_insert, credits_for_remove, credits_for_shift,
+    ConvertCharge, Credits, Rooms, Shape, credits_for_insert, credits_for_remove, credits_for_shift,
 };
 pub use entries::Converted;
 pub use error::{Damage, TreeError};

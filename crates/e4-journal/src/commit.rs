@@ -16,9 +16,11 @@
 //!
 //! Any failure aborts the journal (I-36); the leader's guard does the same if the hook panics.
 
+use core::time::Duration;
+
 use e4_format::{FsBlock, Tid};
 use e4_planted::planted;
-use e4_sync::{Arc, MutexGuard};
+use e4_sync::{Arc, MutexGuard, now};
 
 use crate::buffer::Buffer;
 use crate::checkpoint::Goal;
@@ -98,6 +100,43 @@ impl Core {
         self.commit(tid)
     }
 
+    /// Has the background thread record, and waits for the end of that, not of the commit. False if that did not happen in
+    /// good time.
+    pub(crate) fn wait_for_record(&self) -> bool {
+        /// Longer than it should take to begin; the caller then sees to it itself.
+        const PATIENCE: Duration = Duration::from_millis(200);
+        e4_sync::may_wait_for_transaction();
+        if !self.hooks.has_unrecorded() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let seen = state.records;
+        if !state.locked {
+            drop(state);
+            if !self.timer.request_record(true) {
+                return false;
+            }
+            state = self.state.lock();
+        }
+        let until = now() + PATIENCE;
+        while state.records == seen || state.locked {
+            if self.check().is_err() {
+                return false;
+            }
+            if state.locked {
+                // Whoever leads gets on without us.
+                self.changed.wait(&mut state);
+                continue;
+            }
+            let left = until.saturating_duration_since(now());
+            if left.is_zero() {
+                return false;
+            }
+            self.changed.wait_for(&mut state, left);
+        }
+        true
+    }
+
     /// Commits the running transaction. The caller holds the state lock and has seen that nobody leads.
     pub(crate) fn lead(
         self: &Arc<Self>,
@@ -157,6 +196,7 @@ impl Core {
             let mut handle = Handle::for_record(self, transaction);
             self.hooks.record(&mut handle)?;
         }
+        self.state.lock().records += 1;
         let sealed = seal(transaction);
         if sealed.blocks.is_empty() && sealed.revokes.is_empty() {
             return Ok(());

@@ -32,6 +32,8 @@ use crate::options::{LogChecksum, Options};
 
 /// The least number of usable blocks a log may have. The kernel refuses journals below 1024 anyway.
 const MIN_LOG: u32 = 32;
+/// Blocks of log enough for what waits for its checkpoint, besides two transactions.
+const WAITING: u32 = 1024;
 /// Bytes of the largest transaction.
 const MAX_TRANSACTION: u32 = 64 << 20;
 /// What an aborted journal says in its superblock, for whoever mounts it next (`EIO`).
@@ -156,11 +158,15 @@ impl Log {
         self.end - self.first
     }
 
-    /// The largest transaction: two of them fit (one commits, one runs), and a third of the log may hold what is
-    /// still to be written home. A large log does not make transactions larger than is good for memory and latency.
+    /// The largest transaction: two of them fit (one commits, one runs), and the rest may hold what is still to be written
+    /// home: a third of a small log, less of a large one, because a commit gives back what it does not use of its
+    /// reservation, and a recording that may rewrite more leaves converts more writes with each. A large log does
+    /// not make transactions larger than is good for memory and latency.
     pub(crate) fn max_transaction(&self) -> u32 {
+        let log = self.capacity();
+        let waiting = (log / 3).min(WAITING).max(log / 8);
         let most = MAX_TRANSACTION / self.layout.block_size().bytes();
-        (self.capacity() / 3).min(most)
+        ((log - waiting) / 2).min(most)
     }
 
     /// Sets blocks aside for a transaction that opens.

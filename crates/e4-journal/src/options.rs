@@ -42,7 +42,7 @@ pub struct Options {
     /// Write 64-bit block numbers into the log even if the journal superblock does not ask for it
     /// (what belongs to the `64bit` feature). Implied when the filesystem needs it.
     pub wide: bool,
-    /// Largest transaction without a journal, in blocks; with one, a quarter of the log is the limit.
+    /// Largest transaction without a journal, in blocks; with one, the log sets the limit.
     pub unjournaled_transaction: u32,
     /// Wall-clock time since the epoch, for commit records.
     pub clock: fn() -> Duration,
@@ -86,6 +86,12 @@ pub trait CommitHooks: Send + Sync + 'static {
     /// True if [`Self::record`] would have something to do, so that a commit is needed although no
     /// transaction runs.
     fn has_unrecorded(&self) -> bool;
+
+    /// True if what is published is still so much that it is worth recording before anybody has to wait for it. Asked before
+    /// a commit that [`crate::MetaStore::record_soon`] has asked for.
+    fn wants_record(&self) -> bool {
+        self.has_unrecorded()
+    }
 
     /// The transaction is durable: blocks freed in it may be reused and discarded. Called before any waiter
     /// wakes; must not start, commit or checkpoint.

@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) committing: Option<Arc<Transaction>>,
     /// A thread is committing.
     pub(crate) leader: bool,
+    /// How many record hooks have run.
+    pub(crate) records: u64,
     /// Number of the next transaction to open.
     pub(crate) next_tid: Tid,
     /// Newest durable transaction.

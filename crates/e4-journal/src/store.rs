@@ -107,6 +107,7 @@ impl MetaStore {
             locked: false,
             committing: None,
             leader: false,
+            records: 0,
             next_tid,
             committed: Tid::new(next_tid.get().wrapping_sub(1)),
             closed: false,
@@ -290,6 +291,18 @@ impl MetaStore {
     /// The journal was aborted, or a write failed.
     pub fn checkpoint_all(&self) -> Result<(), JournalError> {
         self.core.checkpoint(Goal::All)
+    }
+
+    /// Asks the background thread to record what is published, and commit it, before anybody has to wait for that. A hint.
+    pub fn record_soon(&self) {
+        self.core.timer.request_record(false);
+    }
+
+    /// Waits until a recording that began after the call, or was under way, is over: its transaction is then on its way to
+    /// the log, but not durable. False if that may not have happened; whoever needs it commits.
+    #[must_use]
+    pub fn wait_for_record(&self) -> bool {
+        self.core.wait_for_record()
     }
 
     /// Something was acknowledged that only a commit makes durable: commit within an interval even if no transaction runs.

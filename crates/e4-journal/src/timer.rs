@@ -1,4 +1,5 @@
-//! The optional background thread: commits what has been lying around for an interval, checkpoints ahead of need.
+//! The optional background thread: commits what has been lying around for an interval or what the filesystem asks it to
+//! record, checkpoints ahead of need.
 //!
 //! Decisions: one thread per store, none without an interval (deterministic simulation). The timer is armed by the first
 //! change of a transaction and by whoever publishes without one ([`crate::MetaStore::arm_timer`]); it does not tick
@@ -19,6 +20,8 @@ use crate::state::Core;
 #[derive(Default)]
 struct Due {
     commit: Option<Instant>,
+    /// Commit now; `Some(false)`: only if the filesystem still wants it.
+    record: Option<bool>,
     checkpoint: bool,
     stop: bool,
 }
@@ -60,6 +63,19 @@ impl Timer {
         }
     }
 
+    /// The filesystem has published much: record it ahead of need, or (`waits`) because somebody waits for it. False if there
+    /// is nobody to do so.
+    pub(crate) fn request_record(&self, waits: bool) -> bool {
+        if self.interval.is_none() {
+            return false;
+        }
+        let mut due = self.due.lock();
+        due.record = Some(waits || due.record == Some(true));
+        drop(due);
+        self.changed.notify_one();
+        true
+    }
+
     fn stop(&self) {
         self.due.lock().stop = true;
         self.changed.notify_one();
@@ -70,6 +86,9 @@ impl Timer {
         loop {
             if due.stop {
                 return Task::Stop;
+            }
+            if let Some(waits) = due.record.take() {
+                return Task::Record { waits };
             }
             if due.checkpoint {
                 due.checkpoint = false;
@@ -94,6 +113,7 @@ impl Timer {
 
 enum Task {
     Commit,
+    Record { waits: bool },
     Checkpoint,
     Stop,
 }
@@ -132,6 +152,9 @@ fn run(core: &Arc<Core>) {
         let result = match core.timer.next() {
             Task::Stop => return,
             Task::Commit => core.commit_all(),
+            // Whoever asked may have committed meanwhile.
+            Task::Record { waits: false } if !core.hooks.wants_record() => Ok(()),
+            Task::Record { .. } => core.commit_all(),
             Task::Checkpoint => core.checkpoint(Goal::Background),
         };
         if let Err(error) = result {

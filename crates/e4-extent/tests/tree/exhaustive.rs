@@ -189,35 +189,43 @@ pub(crate) fn charge_of(
     options: ConvertOptions,
 ) -> ConvertCharge {
     let mut leaves: Vec<_> = Vec::new();
+    let mut above: Vec<_> = Vec::new();
     for r in ranges {
         let mut at = r.blocks.start;
         while at < r.blocks.end {
-            leaves.push(path(store, at).unwrap().last().copied());
+            let way = path(store, at).unwrap();
+            leaves.push(way.last().copied());
+            above.extend_from_slice(way.split_last().map_or(&[], |(_, above)| above));
             at = lookup(store, at).unwrap().blocks().end;
         }
     }
     leaves.sort_unstable();
     leaves.dedup();
-    // What an observer of the leaves would know; every threshold gives a bound, so each call takes another.
-    let entries = |at: &Option<e4_format::FsBlock>| {
-        at.map_or(0, |at| {
-            let bytes = store.read(at).unwrap();
-            u32::from(
-                e4_format::extent::Node::view(&bytes)
-                    .unwrap()
-                    .header()
-                    .entries,
-            )
-        })
+    above.sort_unstable();
+    above.dedup();
+    // Fewer than the index nodes there are: those on the way are a bound as well. Sometimes they are not counted.
+    let index = match ranges.len() % 4 {
+        0 => u32::MAX,
+        _ => u32::try_from(above.len()).unwrap(),
     };
-    let spare = u32::try_from(ranges.len() % 3).unwrap();
-    let most = u32::from(store.node_entries()) - spare;
-    let tight = leaves.iter().filter(|at| entries(at) > most).count();
+    // What an observer of the leaves would know; sometimes nobody has looked.
+    let mut rooms = Rooms::of_nodes(store.node_entries());
+    for at in &leaves {
+        let room = at.map_or(0, |at| {
+            let bytes = store.read(at).unwrap();
+            let node = e4_format::extent::Node::view(&bytes).unwrap();
+            store.node_entries() - node.header().entries
+        });
+        rooms.add(room);
+    }
+    if ranges.len() % 3 == 0 {
+        rooms = Rooms::UNKNOWN;
+    }
     ConvertCharge {
         shape: store.shape(),
         leaves: u32::try_from(leaves.len()).unwrap(),
-        tight: u32::try_from(tight).unwrap(),
-        spare,
+        rooms,
+        index,
         runs: u32::try_from(ranges.len()).unwrap(),
         in_flight: 0,
         extras: options.extras,

@@ -6,17 +6,18 @@
 //! when it is recorded.
 //!
 //! Usually nothing is known of the leaves but their number, and each must be expected to split. When credits run
-//! out, the leaves are looked at once (`learn_tight`): in a large tree most have room.
+//! out, the leaves are looked at once (`learn_rooms`): in a large tree most have room.
 //!
-//! Whoever cannot be charged makes everybody record (a commit) and tries again; if that does not
-//! help, the caller writes zeros instead of splitting (`zero_out`).
+//! Before the credits run out the background thread is asked to record. Whoever cannot be charged all the same waits for
+//! that, or makes everybody record (a commit), and tries again; if that does not help, the caller writes zeros instead of splitting (`zero_out`).
 
-use e4_extent::{ConvertCharge, Shape};
+use e4_extent::{ConvertCharge, Rooms, Shape};
 use e4_planted::planted;
-use e4_sync::atomic::{AtomicU64, Ordering};
+use e4_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use e4_sync::{Mutex, Rank};
 
-use crate::extent::tree;
+use crate::error::Result;
+use crate::extent::{learn_rooms, tree};
 use crate::inode::{Core, InodeState};
 use crate::mount::Shared;
 
@@ -24,8 +25,6 @@ use crate::mount::Shared;
 const SLACK: u32 = 64;
 /// Nodes the recording may load only to merge with.
 pub(crate) const EXTRAS: u32 = 8;
-/// Leaves with room for fewer than this part of a node are counted as tight.
-const SPARE_PART: u16 = 5;
 /// Groups whose bitmap and descriptor a recording may touch beyond the charged nodes.
 const GROUPS: u32 = 4;
 
@@ -33,6 +32,8 @@ const GROUPS: u32 = 4;
 pub(crate) struct ChargePool {
     limit: u64,
     used: AtomicU64,
+    /// The background thread has been asked to record.
+    asked: AtomicBool,
 }
 
 impl ChargePool {
@@ -40,7 +41,24 @@ impl ChargePool {
         Self {
             limit: u64::from(limit),
             used: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
         }
+    }
+
+    /// True if so much is promised that recording in the background is better than waiting for it soon. Not at half of
+    /// it: the first writes are charged a leaf each, and only the later ones share them.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.used() >= self.limit / 8 * 7
+    }
+
+    /// As [`Self::is_pressed`], but true only once until [`Self::recorded`].
+    fn becomes_pressed(&self) -> bool {
+        self.is_pressed() && !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Everything published before has been recorded.
+    pub(crate) fn recorded(&self) {
+        self.asked.store(false, Ordering::Release);
     }
 
     fn try_add(&self, n: u64) -> bool {
@@ -68,13 +86,10 @@ impl ChargePool {
 pub(crate) struct Tree {
     pub(crate) shape: Shape,
     pub(crate) leaves: u32,
-    /// Leaves without [`spare_entries`], as far as known; else all.
-    pub(crate) tight: u32,
-}
-
-/// Entries for which a leaf has room unless it is tight.
-pub(crate) fn spare_entries(node_entries: u16) -> u16 {
-    node_entries / SPARE_PART
+    /// How full the leaves are, if they have been looked at.
+    pub(crate) rooms: Rooms,
+    /// Index nodes below the root.
+    pub(crate) index: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,7 +158,7 @@ impl InodeCharge {
         tree: Tree,
         runs: u32,
         segments: u32,
-    ) -> Result<(), Refused> {
+    ) -> std::result::Result<(), Refused> {
         let mut account = self.account.lock();
         let Extent { runs, leaves } = account.wanted(tree.leaves, runs, segments);
         let ahead = Extent {
@@ -155,6 +170,16 @@ impl InodeCharge {
         }
         account.in_flight += segments;
         Ok(())
+    }
+
+    /// Computes what is charged anew, now that more is known of the tree.
+    fn recount(&self, shared: &Shared, tree: Tree) {
+        let mut account = self.account.lock();
+        let covered = account.covered;
+        if covered != Extent::default() && !planted!(AdmitWithoutCharge) {
+            // Should that need more than can be had, what is charged stays.
+            let _ = account.cover(shared, tree, covered);
+        }
     }
 
     /// Segments were published.
@@ -231,7 +256,12 @@ impl Account {
     }
 
     /// Sets the charge to what covers `wanted`: more than before, or less where more is known of the tree.
-    fn cover(&mut self, shared: &Shared, tree: Tree, wanted: Extent) -> Result<(), Refused> {
+    fn cover(
+        &mut self,
+        shared: &Shared,
+        tree: Tree,
+        wanted: Extent,
+    ) -> std::result::Result<(), Refused> {
         let (credits, nodes) = need(tree, wanted);
         let more = credits.saturating_sub(self.credits);
         if !shared.charges.try_add(u64::from(more)) {
@@ -261,8 +291,9 @@ fn need(tree: Tree, what: Extent) -> (u32, u32) {
     let charge = ConvertCharge {
         shape: tree.shape,
         leaves: what.leaves,
-        tight: tree.tight,
-        spare: u32::from(spare_entries(tree.shape.node_entries)),
+        rooms: tree.rooms,
+        // Room for those that an allocation in the same file adds before the recording.
+        index: tree.index.saturating_add(tree.index / 4 + EXTRAS),
         runs: what.runs,
         in_flight: 0,
         extras: EXTRAS,
@@ -281,14 +312,27 @@ impl InodeState {
         &self,
         core: &Core,
         segments: u32,
-    ) -> crate::error::Result<Result<(), Refused>> {
+    ) -> Result<std::result::Result<(), Refused>> {
         let runs = self.published_runs();
         let leaves = self.leaves.load(Ordering::Relaxed);
         if self.charge.admit_covered(leaves, runs, segments) {
             return Ok(Ok(()));
         }
-        let tree = tree(self, core)?;
-        Ok(self.charge.admit(&self.shared, tree, runs, segments))
+        let shared = &self.shared;
+        let admit =
+            || -> Result<_> { Ok(self.charge.admit(shared, tree(self, core)?, runs, segments)) };
+        let mut admitted = admit()?;
+        // Recording early is for those who have looked at the leaves and still need nearly everything.
+        if shared.charges.is_pressed() && learn_rooms(self, core)? {
+            self.charge.recount(shared, tree(self, core)?);
+            if admitted.is_err() {
+                admitted = admit()?;
+            }
+        }
+        if shared.charges.becomes_pressed() {
+            shared.meta.record_soon();
+        }
+        Ok(admitted)
     }
 
     /// Runs published now.

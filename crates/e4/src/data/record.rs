@@ -4,11 +4,15 @@
 //! file's map. Recording is sorted and merged: each touched leaf is rebuilt once, whatever the number
 //! of writes.
 //!
+//! The plan is made with the tree lock shared, so submitters go on mapping meanwhile; only carrying it out needs the lock
+//! alone. Nothing can change the tree in between: that takes a handle, and a transaction that records has none
+//! but ours.
+//!
 //! Invariants: a bit of the overlay is cleared only after the tree says written, in the same section of
 //! the tree lock (rule 5). The on-disk size is raised in the handle that converts (rule 6, I-9).
 
 use e4_completion::{Parity, Planes};
-use e4_extent::{ConvertOptions, ConvertRange, FileRange, TreeError};
+use e4_extent::{ConvertOptions, ConvertRange, FileRange, Plan, TreeError};
 use e4_format::FileBlock;
 use e4_journal::{CommitHooks, Handle, JournalError};
 use e4_planted::planted;
@@ -21,6 +25,18 @@ use crate::error::{Error, Result};
 use crate::extent::{TreeEdit, TreeView, tree, tree_error};
 use crate::inode::{Core, Inode, InodeState};
 use crate::mount::Shared;
+
+/// All ranges at once, with the extra nodes that were charged for.
+const OPTIONS: ConvertOptions = ConvertOptions {
+    leaves_max: u32::MAX,
+    extras: EXTRAS,
+};
+
+/// What a recording does to a tree, and which tree that was.
+struct Planned {
+    plan: Plan,
+    edits: u64,
+}
 
 impl Shared {
     /// Puts an inode on the list of those with something to record. Called inside the publish epoch.
@@ -47,6 +63,7 @@ impl Shared {
                 self.list_unrecorded(&inode);
             }
         }
+        self.charges.recorded();
         self.stats.records.fetch_add(1, Ordering::Relaxed);
         self.store_counts(handle)
     }
@@ -72,7 +89,6 @@ impl Shared {
 impl InodeState {
     /// Records the published ranges of `planes`.
     fn record(&self, handle: &mut Handle, planes: Planes, parities: &[Parity]) -> Result<()> {
-        let mut core = self.core.write();
         let ranges: Vec<ConvertRange> = self
             .overlay
             .collect(planes, 0..u32::MAX)
@@ -89,6 +105,11 @@ impl InodeState {
             .map(|p| self.pending_end[usize::from(*p == Parity::Odd)].swap(0, Ordering::AcqRel))
             .max()
             .unwrap_or(0);
+        let plan = match ranges.as_slice() {
+            [] => None,
+            ranges => Some(self.plan(&self.core.read(), ranges)?),
+        };
+        let mut core = self.core.write();
         if ranges.is_empty() && end == 0 {
             // What was published has been unmapped since; its charge goes all the same (I-43).
             return self.settle_charge(&core);
@@ -102,8 +123,8 @@ impl InodeState {
             e4_planted::pause();
             core = self.core.write();
         }
-        if !ranges.is_empty() {
-            self.convert(&mut core, handle, &ranges)?;
+        if let Some(plan) = plan {
+            self.convert(&mut core, handle, &ranges, plan)?;
         }
         if planted!(SizeComesBack) {
             core.disk.size = core.disk.size.max(end);
@@ -135,14 +156,27 @@ impl InodeState {
         Ok(())
     }
 
-    fn convert(&self, core: &mut Core, handle: &mut Handle, ranges: &[ConvertRange]) -> Result<()> {
-        let options = ConvertOptions {
-            extras: EXTRAS,
-            ..ConvertOptions::default()
-        };
-        let planned = e4_extent::plan_convert(&TreeView::new(self, core), ranges, options)
+    fn plan(&self, core: &Core, ranges: &[ConvertRange]) -> Result<Planned> {
+        let planned = e4_extent::plan_convert(&TreeView::new(self, core), ranges, OPTIONS)
             .map_err(|e| tree_error(self, e))?;
+        Ok(Planned {
+            plan: planned.plan,
+            edits: core.edits,
+        })
+    }
+
+    fn convert(
+        &self,
+        core: &mut Core,
+        handle: &mut Handle,
+        ranges: &[ConvertRange],
+        planned: Planned,
+    ) -> Result<()> {
         let mut plan = planned.plan;
+        debug_assert_eq!(planned.edits, core.edits, "the tree changed under its plan");
+        if planned.edits != core.edits {
+            plan = self.plan(core, ranges)?.plan;
+        }
         if plan.is_empty() {
             return Ok(());
         }
@@ -163,7 +197,7 @@ impl InodeState {
                 Ok(()) => break,
                 Err(TreeError::NoNode { .. }) if attempt == 0 => {
                     let tight =
-                        e4_extent::plan_convert_tight(&TreeView::new(self, core), ranges, options);
+                        e4_extent::plan_convert_tight(&TreeView::new(self, core), ranges, OPTIONS);
                     plan = tight.map_err(|e| tree_error(self, e))?.plan;
                 }
                 Err(other) => return Err(tree_error(self, other)),
@@ -200,6 +234,10 @@ impl CommitHooks for Hooks {
     fn has_unrecorded(&self) -> bool {
         self.get()
             .is_some_and(|shared| !shared.unrecorded.lock().is_empty())
+    }
+
+    fn wants_record(&self) -> bool {
+        self.get().is_some_and(|shared| shared.charges.is_pressed())
     }
 
     fn committed(&self, tid: e4_format::Tid) {

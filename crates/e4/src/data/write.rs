@@ -26,7 +26,7 @@ use super::context::{Io, Origin};
 use super::converter::Conv;
 use super::inflight::{InFlight, Pieces};
 use crate::error::{Error, Result};
-use crate::extent::{Mapped, Piece, learn_tight};
+use crate::extent::{Mapped, Piece, learn_rooms};
 use crate::file::File;
 use crate::inode::Inode;
 use crate::mount::Shared;
@@ -378,13 +378,16 @@ impl Shared {
             match state.charge_for(&core, unwritten)? {
                 Ok(()) => break (pieces, unwritten, core.disk.size),
                 Err(why) => {
-                    if why == charge::Refused::Credits && learn_tight(state, &core)? {
+                    if why == charge::Refused::Credits && learn_rooms(state, &core)? {
                         continue;
                     }
                     drop(core);
                     pocket.start(self);
-                    // Everybody records; what was charged for it comes back.
+                    // Everybody records; what was charged for it comes back. Nobody needs it durable here.
                     self.drive();
+                    if why == charge::Refused::Credits && self.meta.wait_for_record() {
+                        continue;
+                    }
                     self.meta.commit_all()?;
                     if why == charge::Refused::Space {
                         let core = state.core.read();

@@ -13,5 +13,5 @@ mod store;
 pub(crate) use map::{Found, Mapped, Piece, View};
 pub(crate) use status::Status;
 pub(crate) use store::{
-    NodeBytes, TreeEdit, TreeView, learn_tight, read_node, shape, tree, tree_error,
+    NodeBytes, TreeEdit, TreeView, learn_rooms, read_node, shape, tree, tree_error,
 };

@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use e4_extent::{Damage, NodeRead, NodeStore, ROOT_LEN, Shape, TreeError};
+use e4_extent::{Damage, NodeRead, NodeStore, ROOT_LEN, Rooms, Shape, TreeError};
 use e4_format::extent::{Node, capacity_block, capacity_root, stamp_extent_block};
 use e4_format::{FileBlock, FsBlock, InodeNo, Superblock};
 use e4_journal::{BlockData, Handle, MetaStore};
@@ -11,7 +11,7 @@ use e4_sync::Arc;
 use e4_sync::atomic::Ordering;
 
 use crate::alloc::Account;
-use crate::data::charge::{Tree, spare_entries};
+use crate::data::charge::Tree;
 use crate::error::{Error, Result};
 use crate::inode::{Core, InodeState};
 use crate::meta::{self, NodeReadError};
@@ -117,6 +117,7 @@ impl<'a> TreeEdit<'a> {
         handle: &'a mut Handle,
         account: Account,
     ) -> Self {
+        core.edits += 1;
         if !planted!(StaleStatusCache) {
             core.status.forget();
         }
@@ -244,60 +245,76 @@ pub(crate) fn shape(state: &InodeState, core: &Core) -> Result<Shape> {
 /// Shape and number of leaves; the latter is counted from the index nodes when it is not known.
 pub(crate) fn tree(state: &InodeState, core: &Core) -> Result<Tree> {
     let shape = shape(state, core)?;
-    let mut leaves = state.leaves.load(Ordering::Relaxed);
+    let mut leaves = state.leaves.load(Ordering::Acquire);
     if leaves == 0 {
-        leaves = count_leaves(&TreeView::new(state, core), shape.depth)?.max(1);
-        state.leaves.store(leaves, Ordering::Relaxed);
+        let counted = count(&TreeView::new(state, core), shape.depth)?;
+        leaves = counted.leaves.max(1);
+        // Published before the leaves are: whoever sees those finds these.
+        state.index.store(counted.index, Ordering::Relaxed);
+        state.leaves.store(leaves, Ordering::Release);
     }
-    let tight = state.tight.load(Ordering::Relaxed).min(leaves);
+    let rooms = *state.rooms.lock();
     Ok(Tree {
         shape,
         leaves,
-        tight,
+        rooms,
+        index: state.index.load(Ordering::Relaxed),
     })
 }
 
-/// Counts the leaves that have little room, if that is not known. Reads every leaf. False if nothing was learned.
-pub(crate) fn learn_tight(state: &InodeState, core: &Core) -> Result<bool> {
+/// Looks how full the leaves are, if that is not known. Reads every leaf. False if nothing was learned.
+pub(crate) fn learn_rooms(state: &InodeState, core: &Core) -> Result<bool> {
     let view = TreeView::new(state, core);
     let shape = shape(state, core)?;
-    if shape.depth == 0 || state.tight.load(Ordering::Relaxed) != u32::MAX {
+    if shape.depth == 0 || state.rooms.lock().is_known() {
         return Ok(false);
     }
-    let most = shape.node_entries - spare_entries(shape.node_entries);
-    let mut tight = 0_u32;
-    for at in leaf_blocks(&view, shape.depth)? {
+    let mut rooms = Rooms::of_nodes(shape.node_entries);
+    for at in walk(&view, shape.depth)?.0 {
         let bytes = view.read(at)?;
         let entries = Node::view(&bytes).map_or(u16::MAX, |node| node.header().entries);
-        tight += u32::from(entries > most);
+        rooms.add(shape.node_entries.saturating_sub(entries));
     }
-    state.tight.store(tight, Ordering::Relaxed);
+    *state.rooms.lock() = rooms;
     Ok(true)
 }
 
-/// Leaves of the tree.
-fn count_leaves(view: &TreeView<'_>, depth: u16) -> Result<u32> {
-    if depth == 0 {
-        return Ok(1);
-    }
-    let leaves = leaf_blocks(view, depth)?;
-    Ok(u32::try_from(leaves.len()).unwrap_or(u32::MAX))
+/// How many nodes a tree has below its root.
+struct Count {
+    leaves: u32,
+    index: u32,
 }
 
-/// Where the leaves are, for a depth above 0: reads index nodes only.
-fn leaf_blocks(view: &TreeView<'_>, depth: u16) -> Result<Vec<FsBlock>> {
+fn count(view: &TreeView<'_>, depth: u16) -> Result<Count> {
+    if depth == 0 {
+        return Ok(Count {
+            leaves: 1,
+            index: 0,
+        });
+    }
+    let (leaves, index) = walk(view, depth)?;
+    Ok(Count {
+        leaves: u32::try_from(leaves.len()).unwrap_or(u32::MAX),
+        index,
+    })
+}
+
+/// Where the leaves of a tree are, for a depth above 0, and how many index nodes it has. Reads only those.
+fn walk(view: &TreeView<'_>, depth: u16) -> Result<(Vec<FsBlock>, u32)> {
     let entries = |bytes: &[u8]| -> Vec<FsBlock> {
         Node::view(bytes).map_or_else(|_| Vec::new(), |n| n.indexes().map(|i| i.leaf).collect())
     };
     let mut level = entries(view.root);
+    let mut index = 0_u32;
     for _ in 1..depth {
         let mut next = Vec::new();
         for at in level {
+            index = index.saturating_add(1);
             next.extend(entries(&view.read(at)?));
         }
         level = next;
     }
-    Ok(level)
+    Ok((level, index))
 }
 
 /// A tree error as ours: the store's own errors pass through, damage is named.

@@ -15,6 +15,7 @@ mod store;
 mod table;
 
 use e4_completion::{InodeIo, Overlay, Parity};
+use e4_extent::Rooms;
 use e4_format::{FileType, Inode as DiskInode, InodeNo, Timestamp};
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use e4_sync::{Arc, Mutex, Rank, RwLock};
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) disk: DiskInode,
     /// The extents of its tree, if cached.
     pub(crate) status: Status,
+    /// How often the tree has been edited.
+    pub(crate) edits: u64,
     /// Where it is noted as orphan, if it is.
     pub(crate) orphan: Option<Place>,
 }
@@ -49,6 +52,7 @@ impl Core {
         Self {
             disk,
             status: Status::default(),
+            edits: 0,
             orphan: None,
         }
     }
@@ -93,8 +97,10 @@ pub(crate) struct InodeState {
     pub(crate) linkable: AtomicBool,
     /// Leaves of the extent tree; 0 if not counted since the tree's shape changed.
     pub(crate) leaves: AtomicU32,
-    /// Those of them with little room; `u32::MAX` if not counted.
-    pub(crate) tight: AtomicU32,
+    /// How full they are, if they have been looked at since the tree changed.
+    pub(crate) rooms: Mutex<Rooms>,
+    /// Index nodes, counted with the leaves.
+    pub(crate) index: AtomicU32,
 }
 
 impl InodeState {
@@ -123,7 +129,8 @@ impl InodeState {
             doomed: AtomicBool::new(false),
             linkable: AtomicBool::new(false),
             leaves: AtomicU32::new(0),
-            tight: AtomicU32::new(u32::MAX),
+            rooms: Mutex::new(Rank::LEAF, Rooms::UNKNOWN),
+            index: AtomicU32::new(0),
             shared,
         }
     }
@@ -193,7 +200,7 @@ impl InodeState {
     /// The extent tree's nodes have changed: what was counted of them is void.
     pub(crate) fn forget_tree(&self) {
         self.leaves.store(0, Ordering::Relaxed);
-        self.tight.store(u32::MAX, Ordering::Relaxed);
+        *self.rooms.lock() = Rooms::UNKNOWN;
     }
 
     /// True if something was published and not yet recorded.
