@@ -454,6 +454,9 @@ impl<'a> Run<'a> {
     }
 
     fn zero(&mut self, n: usize) -> e4::Result<()> {
+        if !self.params.has_extents() {
+            return Ok(());
+        }
         let range = self.range();
         let extend = self.rng.chance(1, 2);
         let actor = &self.actors[n];
