@@ -48,6 +48,8 @@ pub struct Options {
     pub writeback: bool,
     /// Holes in the image where blocks were freed.
     pub discard: bool,
+    /// Every open bypasses the kernel's page cache, as if it said `O_DIRECT`.
+    pub direct_io: bool,
     /// How long an acknowledged change may stay uncommitted.
     pub commit: Duration,
     /// Threads that take requests.
@@ -73,6 +75,7 @@ impl Default for Options {
             sync: false,
             writeback: true,
             discard: false,
+            direct_io: false,
             commit: Duration::from_secs(5),
             threads: 4,
             clone_fd: true,
@@ -156,6 +159,8 @@ impl Options {
             "async" => self.sync = false,
             "writeback" => self.writeback = true,
             "nowriteback" => self.writeback = false,
+            "direct_io" => self.direct_io = true,
+            "nodirect_io" => self.direct_io = false,
             "clone_fd" => self.clone_fd = true,
             "noclone_fd" => self.clone_fd = false,
             "defaults"

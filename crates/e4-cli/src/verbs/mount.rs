@@ -24,6 +24,7 @@ const READY: &[u8] = b"mounted\n";
 Options behind -o, as for mount(8): ro, noatime, relatime, strictatime, nodiratime, commit=SECONDS,
 sync, allow_other, dev, suid, exec and their opposites with no, errors=remount-ro; besides:
   nowriteback      each write reaches the image before it returns; slower, errors at once
+  direct_io        every open bypasses the kernel's page cache, as if it said O_DIRECT
   threads=N        threads that take requests (4)
   uid=N, gid=N     show everything as belonging to this user and group
 

@@ -84,7 +84,7 @@ impl State {
         if kill_set_id && flags.contains(OFlags::TRUNC) {
             self.drop_privileges(known)?;
         }
-        let direct = flags.contains(OFlags::DIRECT);
+        let direct = self.options.direct_io || flags.contains(OFlags::DIRECT);
         let cached = &known.cached;
         let open_flags = if direct {
             OpenReply::DIRECT_IO | OpenReply::PARALLEL_DIRECT_WRITES
