@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use e4::ErrorPolicy;
+
 /// When reading updates the access time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Atime {
@@ -50,6 +52,8 @@ pub struct Options {
     pub discard: bool,
     /// Every open bypasses the kernel's page cache, as if it said `O_DIRECT`.
     pub direct_io: bool,
+    /// What to do when damage is found; `None`: what the image says.
+    pub errors: Option<ErrorPolicy>,
     /// How long an acknowledged change may stay uncommitted.
     pub commit: Duration,
     /// Threads that take requests.
@@ -76,6 +80,7 @@ impl Default for Options {
             writeback: true,
             discard: false,
             direct_io: false,
+            errors: None,
             commit: Duration::from_secs(5),
             threads: 4,
             clone_fd: true,
@@ -203,13 +208,16 @@ impl Options {
             "gid" => self.gid = Some(number("gid", value, "a group id")?),
             "barrier" if value == "1" => {}
             "data" if value == "ordered" => {}
-            // What happens anyway: an image that can no longer be written safely is only read.
-            "errors" if value == "remount-ro" => {}
+            "errors" if value == "continue" => self.errors = Some(ErrorPolicy::Continue),
+            "errors" if value == "remount-ro" => {
+                self.errors = Some(ErrorPolicy::RemountReadOnly);
+            }
+            "errors" if value == "abort" => self.errors = Some(ErrorPolicy::Abort),
             "errors" | "data" | "barrier" => {
                 return Err(BadOption::Unsupported {
                     name: option.to_owned(),
                     why: match name {
-                        "errors" => "after an error the image is only read (remount-ro)",
+                        "errors" => "it is one of continue, remount-ro and abort",
                         "data" => "data is always ordered",
                         _ => "flushes are never left out",
                     },
@@ -255,7 +263,7 @@ mod tests {
         assert!(unknown.contains("nonsense"));
         assert!(matches!(o.apply("commit=x"), Err(BadOption::Value { .. })));
         assert!(matches!(
-            o.apply("errors=continue"),
+            o.apply("errors=panic"),
             Err(BadOption::Unsupported { .. })
         ));
         assert!(matches!(

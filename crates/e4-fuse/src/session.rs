@@ -124,6 +124,7 @@ impl Mount {
                 commit_interval: Some(options.commit),
                 attendant: true,
                 discard: options.discard,
+                errors: options.errors,
                 ..MountOptions::default()
             },
         )?;

@@ -186,6 +186,8 @@ bugs! {
     // The allocator and the trees.
     /// A freed block is handed out before the transaction that freed it has committed.
     ReuseBeforeCommit in "e4 alloc",
+    /// Damage that is met leaves no trace.
+    DamageNotNoted in "e4 mount/damage",
     /// Freed blocks are discarded before the transaction that freed them has committed.
     DiscardBeforeCommit in "e4 alloc/trim",
     /// A group's free count does not follow its bitmap.

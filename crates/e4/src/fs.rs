@@ -284,6 +284,12 @@ impl Filesystem {
         self.mounted.shared.trim(bytes, least)
     }
 
+    /// How often damage was met since the image was opened ([`crate::ErrorPolicy`]).
+    #[must_use]
+    pub fn errors_found(&self) -> u64 {
+        self.mounted.shared.errors_found()
+    }
+
     /// What the filesystem has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -43,5 +43,5 @@ pub use file::{FallocateMode, File, Stat};
 pub use fs::{Filesystem, OpenFlags};
 pub use grow::{GrowLimit, grow_limit};
 pub use inode::SetAttr;
-pub use mount::{MountOptions, StatFs, Stats};
+pub use mount::{ErrorPolicy, MountOptions, StatFs, Stats};
 pub use node::{NewInode, Node, RenameFlags, XattrSet};

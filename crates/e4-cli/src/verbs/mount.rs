@@ -22,7 +22,8 @@ const READY: &[u8] = b"mounted\n";
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Options behind -o, as for mount(8): ro, noatime, relatime, strictatime, nodiratime, commit=SECONDS,
-sync, allow_other, dev, suid, exec and their opposites with no, errors=remount-ro; besides:
+sync, allow_other, dev, suid, exec and their opposites with no, discard,
+errors=continue, remount-ro or abort; besides:
   nowriteback      each write reaches the image before it returns; slower, errors at once
   direct_io        every open bypasses the kernel's page cache, as if it said O_DIRECT
   threads=N        threads that take requests (4)

@@ -306,6 +306,32 @@ impl Superblock {
         r.s_last_error_errcode = e.errcode;
     }
 
+    /// Keeps what an older state of this superblock knew of errors, if that is more: recovery of the journal may have put an earlier
+    /// copy in its place.
+    pub fn keep_errors(&mut self, older: &Self) {
+        if older.error_count() <= self.error_count() {
+            return;
+        }
+        let (r, o) = (&mut self.raw, &older.raw);
+        r.s_error_count = o.s_error_count;
+        r.s_first_error_time = o.s_first_error_time;
+        r.s_first_error_time_hi = o.s_first_error_time_hi;
+        r.s_first_error_ino = o.s_first_error_ino;
+        r.s_first_error_block = o.s_first_error_block;
+        r.s_first_error_func = o.s_first_error_func;
+        r.s_first_error_line = o.s_first_error_line;
+        r.s_first_error_errcode = o.s_first_error_errcode;
+        r.s_last_error_time = o.s_last_error_time;
+        r.s_last_error_time_hi = o.s_last_error_time_hi;
+        r.s_last_error_ino = o.s_last_error_ino;
+        r.s_last_error_block = o.s_last_error_block;
+        r.s_last_error_func = o.s_last_error_func;
+        r.s_last_error_line = o.s_last_error_line;
+        r.s_last_error_errcode = o.s_last_error_errcode;
+        let errors = older.state().bits() & FsState::ERRORS;
+        self.set_state(FsState::from_bits(self.state().bits() | errors));
+    }
+
     /// Last mount, seconds since the epoch.
     #[must_use]
     pub fn mount_time(&self) -> u64 {

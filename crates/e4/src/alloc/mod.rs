@@ -50,7 +50,7 @@ use e4_sync::{Arc, Mutex, MutexGuard, Rank};
 
 use crate::error::{Error, Result};
 use crate::meta;
-use crate::mount::LiveSuperblock;
+use crate::mount::{Damage, LiveSuperblock};
 pub(crate) use blocks::CREDITS_PER_ALLOC;
 use counters::Counters;
 use group::{Group, Slot};
@@ -101,6 +101,8 @@ pub(crate) struct Allocator {
     /// Where the last allocation without a goal succeeded.
     rotor: AtomicU32,
     discard: trim::Discard,
+    /// Told of damage, once the mount is far enough.
+    damage: Option<Arc<Damage>>,
 }
 
 impl Allocator {
@@ -137,7 +139,13 @@ impl Allocator {
             pending: Mutex::new(Rank::LEAF, Vec::new()),
             rotor: AtomicU32::new(0),
             discard: trim::Discard::NEVER,
+            damage: None,
         })
+    }
+
+    /// From now on damage is noted.
+    pub(crate) fn note_damage(&mut self, damage: Arc<Damage>) {
+        self.damage = Some(damage);
     }
 
     /// Blocks free for anybody now, promised ones not counted.
@@ -260,10 +268,14 @@ impl Allocator {
     }
 
     fn damaged(&self, group: GroupNo, what: &'static str) -> Error {
-        Error::Group {
+        let error = Error::Group {
             image: Arc::clone(&self.image),
             group: group.get(),
             what,
+        };
+        match &self.damage {
+            Some(damage) => damage.note(error),
+            None => error,
         }
     }
 

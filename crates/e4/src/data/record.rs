@@ -48,6 +48,7 @@ impl Shared {
 
     /// Records everything published before the call. Runs in the closing transaction.
     fn record_all(&self, handle: &mut Handle) -> Result<()> {
+        self.commit_damage(handle)?;
         let parity = self.epoch.flip_and_wait();
         let inodes = std::mem::take(&mut *self.unrecorded.lock());
         for inode in inodes {
@@ -233,7 +234,7 @@ impl CommitHooks for Hooks {
 
     fn has_unrecorded(&self) -> bool {
         self.get()
-            .is_some_and(|shared| !shared.unrecorded.lock().is_empty())
+            .is_some_and(|s| !s.unrecorded.lock().is_empty() || s.damage.is_unwritten())
     }
 
     fn wants_record(&self) -> bool {

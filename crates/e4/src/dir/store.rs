@@ -46,11 +46,11 @@ pub(crate) fn dir_error(state: &InodeState, error: DirStoreError) -> Error {
                 what: "directory index",
             }
         }
-        DirStoreError::Dir(source) => Error::Directory {
+        DirStoreError::Dir(source) => state.shared.damaged(Error::Directory {
             image: Arc::clone(&state.shared.image),
             ino: state.ino,
             source,
-        },
+        }),
         DirStoreError::Other(other) => other,
     }
 }

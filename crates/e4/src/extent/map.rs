@@ -221,12 +221,12 @@ impl InodeState {
             .sb
             .contains_range(extent.start, u64::from(extent.len))
         {
-            return Err(Error::ExtentTree {
+            return Err(self.shared.damaged(Error::ExtentTree {
                 image: Arc::clone(&self.shared.image),
                 ino: self.ino,
                 near: extent.block,
                 what: "an extent lies outside the filesystem",
-            });
+            }));
         }
         let physical =
             |block: u32| FsBlock::new(extent.start.get() + u64::from(block - extent.block.get()));

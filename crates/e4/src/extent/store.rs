@@ -326,7 +326,7 @@ pub(crate) fn tree_error(state: &InodeState, error: TreeError<Error>) -> Error {
         near,
         what,
     };
-    match error {
+    state.shared.damaged(match error {
         TreeError::Read { source, .. }
         | TreeError::NoNode { source }
         | TreeError::Write { source, .. } => source,
@@ -354,5 +354,5 @@ pub(crate) fn tree_error(state: &InodeState, error: TreeError<Error>) -> Error {
         TreeError::Overlap { at } => damaged(at, "a block would be mapped twice"),
         TreeError::BadExtent { block, .. } => damaged(block, "an extent does not fit the format"),
         _ => damaged(FileBlock::new(0), "a node cannot be encoded"),
-    }
+    })
 }

@@ -58,7 +58,12 @@ impl Shared {
         if let Some(inode) = loaded.get(&ino).and_then(Weak::upgrade) {
             return Ok(inode);
         }
-        let disk = self.with_geometry(|sb| read_inode(&self.image, &self.meta, sb, ino))?;
+        let disk = match self.with_geometry(|sb| read_inode(&self.image, &self.meta, sb, ino)) {
+            Ok(disk) => disk,
+            // Numbers come from outside as well: one that does not exist says nothing of the image.
+            Err(error @ Error::Format { .. }) => return Err(self.damaged(error)),
+            Err(other) => return Err(other),
+        };
         if !in_use(&disk) {
             return Err(Error::BadInode {
                 image: Arc::clone(&self.image),

@@ -13,6 +13,7 @@ impl Shared {
     /// Everything acknowledged before the call becomes durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.check_open()?;
+        self.act_on_damage();
         self.pump.reap_all(self);
         if self.read_only.is_none() {
             self.free_left_over();
@@ -41,6 +42,7 @@ impl Mounted {
         if shared.read_only.is_some() {
             return Ok(());
         }
+        shared.act_on_damage();
         timed?;
         shared.free_all_doomed();
         if planted!(CleanBeforeShutdown) {

@@ -12,6 +12,7 @@
 //! - Dropping the last handle without `unmount` writes nothing more: a power cut for what was not synced.
 
 mod close;
+mod damage;
 mod journal_map;
 mod live;
 mod open;
@@ -38,6 +39,8 @@ use crate::file::Stat;
 use crate::inode::{Inode, InodeTable, Orphans};
 use crate::xattr::XattrBlocks;
 
+pub(crate) use damage::Damage;
+pub use damage::ErrorPolicy;
 pub(crate) use live::LiveSuperblock;
 pub(crate) use open::mount;
 pub(crate) use stats::Counters;
@@ -59,6 +62,8 @@ pub struct MountOptions {
     /// Tell the device which blocks were freed (an image file gets holes there), once the transaction that freed
     /// them has committed.
     pub discard: bool,
+    /// What to do when damage is found; `None`: what the superblock says (`tune2fs -e`).
+    pub errors: Option<ErrorPolicy>,
     /// Memory for clean metadata blocks, bytes.
     pub metadata_cache: usize,
     /// Memory for cached pages of files, clean and dirty, bytes. At least 64 KiB.
@@ -77,6 +82,7 @@ impl Default for MountOptions {
             background: true,
             attendant: false,
             discard: false,
+            errors: None,
             metadata_cache: 64 << 20,
             cache_bytes: 128 << 20,
             dirty_expire: Duration::from_secs(5),
@@ -122,6 +128,7 @@ pub(crate) struct Shared {
     pub(crate) counts_stored: Mutex<Option<(u64, u32)>>,
     /// Why it cannot be written, if so.
     read_only: Option<String>,
+    pub(crate) damage: Arc<Damage>,
     closed: AtomicBool,
     generation: AtomicU32,
     clock: fn() -> Duration,
@@ -153,13 +160,14 @@ impl Shared {
                 why: why.clone(),
             });
         }
+        self.check_undamaged()?;
         self.meta.check()?;
         Ok(())
     }
 
     /// Nothing may be changed: mounted so, or the journal has failed.
     pub(crate) fn is_read_only(&self) -> bool {
-        self.read_only.is_some() || self.meta.check().is_err()
+        self.read_only.is_some() || self.is_stopped() || self.meta.check().is_err()
     }
 
     /// What an operation gets that the engine refused: the journal's failure.

@@ -18,6 +18,7 @@ use e4_planted::planted;
 use e4_sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use e4_sync::{Arc, Mutex, OnceLock, Rank, thread};
 
+use super::damage::Damage;
 use super::{Counters, LiveSuperblock, MountOptions, Mounted, Shared};
 use crate::alloc::Allocator;
 use crate::cache::{Cache, run_flusher};
@@ -55,7 +56,9 @@ pub(crate) fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<M
             write_superblock(&*device, &sb)?;
         }
         report = Some(recover(&image, &device, layout)?);
+        let before = sb;
         sb = read_superblock(&image, &*device)?;
+        sb.keep_errors(&before);
         sb.set_needs_recovery(false);
         write_superblock(&*device, &sb)?;
         layout.set_filesystem_blocks(sb.blocks_count());
@@ -290,8 +293,11 @@ fn build(
         store_options,
         Arc::clone(&hooks) as Arc<dyn CommitHooks>,
     )?;
+    let notes = read_only.is_none().then(|| Arc::clone(&meta));
+    let damage = Damage::new(&sb, options.errors, notes, options.clock);
     let sb = Arc::new(LiveSuperblock::new(sb));
     let mut alloc = Allocator::load(Arc::clone(&image), Arc::clone(&sb), Arc::clone(&meta))?;
+    alloc.note_damage(Arc::clone(&damage));
     if options.discard {
         alloc.discard_freed(Arc::clone(&device));
     }
@@ -318,6 +324,7 @@ fn build(
         stats: Counters::default(),
         counts_stored: Mutex::new(Rank::LEAF, None),
         read_only,
+        damage,
         closed: AtomicBool::new(false),
         generation: AtomicU32::new((options.clock)().subsec_nanos()),
         clock: options.clock,

@@ -124,7 +124,7 @@ impl Shared {
         match self.meta.read(at, Verify::new(TAG, &check)) {
             Ok(block) => Ok(block),
             Err(JournalError::Verify { source, .. }) => {
-                Err(meta::format_error(&self.image, source))
+                Err(self.damaged(meta::format_error(&self.image, source)))
             }
             Err(other) => Err(other.into()),
         }
