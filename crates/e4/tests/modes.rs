@@ -64,7 +64,7 @@ fn compare(file: &File, model: &[u8], what: &str) {
     file.wait_for_submitted().unwrap();
     assert_eq!(file.size(), model.len() as u64, "{what}: size");
     let mut got = vec![0; model.len() + 1];
-    let n = if model.len() % 2 == 0 {
+    let n = if model.len().is_multiple_of(2) {
         file.read_at(0, &mut got)
     } else {
         file.read_buffered(0, &mut got)
