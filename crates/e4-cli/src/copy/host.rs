@@ -172,7 +172,7 @@ pub(super) fn attributes(path: &Path, task: &Task<'_>) -> Result<()> {
     }
     if meta.kind != FileType::Symlink {
         // No set-id bits unless asked for: the image's users are not this host's.
-        let exact = keep.mode && !(keep.owner && !owned(path, meta.uid));
+        let exact = keep.mode && (!keep.owner || owned(path, meta.uid));
         let mode = u32::from(meta.mode) & if exact { 0o7777 } else { 0o777 };
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode))
             .with_context(|| shown(path))?;

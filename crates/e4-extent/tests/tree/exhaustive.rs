@@ -218,7 +218,7 @@ pub(crate) fn charge_of(
         });
         rooms.add(room);
     }
-    if ranges.len() % 3 == 0 {
+    if ranges.len().is_multiple_of(3) {
         rooms = Rooms::UNKNOWN;
     }
     ConvertCharge {

@@ -139,7 +139,7 @@ impl Ours {
             _ => {
                 let open = self.slots[slot].as_ref().ok_or(9)?;
                 // Half of the slots go through the page cache, past which the others go.
-                said(self.on_file(open, what, slot % 2 == 0))
+                said(self.on_file(open, what, slot.is_multiple_of(2)))
             }
         }
     }
