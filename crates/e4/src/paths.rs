@@ -85,15 +85,7 @@ impl Filesystem {
     /// As [`Node::rename`].
     pub fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<()> {
         let (dir, name) = self.parent(from)?;
-        let (new_dir, new_name) = match self.parent(to) {
-            // A source that does not exist is noticed first.
-            Err(Error::NameTooLong { .. }) if dir.lookup(&name)?.is_none() => {
-                return Err(Error::NotFound {
-                    path: from.to_owned(),
-                });
-            }
-            other => other?,
-        };
+        let (new_dir, new_name) = self.parent(to)?;
         dir.rename(&name, &new_dir, &new_name, flags)
     }
 
